@@ -1,0 +1,1 @@
+"""What the user writes with: tensors, eager ops, autograd, tracing, compiling, transforms."""

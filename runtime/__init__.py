@@ -1,0 +1,1 @@
+"""What a training program is made of: modules, optimizers, data loading, serialization."""
