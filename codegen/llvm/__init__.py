@@ -1,1 +1,1 @@
-"""Vector kernels by LLVM: text to object file (``build``), object file to running code (``load``)."""
+"""Vector kernels by LLVM: text to object file (``build``), object to running code (``load``)."""

@@ -1,0 +1,195 @@
+"""The program table: steps as data, packed once, walked by one native routine.
+
+A phase function is ``void f(ptr args, i64 lo, i64 hi)``: ``args`` is an array of i64 (buffer
+addresses, then sizes and scalars), ``lo..hi`` the iterations of its parallel loop to run now.
+What it is called with comes from the program's slots, an array of i64 that the caller fills.
+"""
+
+import ctypes
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .llvm.load import Code, portable
+from .llvm.walk import (
+    CHECK,
+    END,
+    HOST,
+    PARALLEL,
+    SCRATCH_SEGMENT_WORDS,
+    SCRATCH_WORDS,
+    SEGMENT_WORDS,
+    SERIAL,
+    STEP_WORDS,
+)
+
+CONSTANT = -1
+"""In place of a slot: the value is the offset itself."""
+
+Argument = tuple[int, int]
+"""(slot, offset): the value ``slots[slot] + offset``; (CONSTANT, value): the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One argument list of a step, and how many iterations its parallel loop has for it."""
+
+    arguments: tuple[Argument, ...]
+    iterations: int | Argument = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One launch: a phase function at an address, over one or more segments.
+
+    A parallel step is cut into chunks of ``grain`` iterations; the chunks of all segments are
+    spread over the threads together. A serial one is called once per segment.
+    """
+
+    function: int
+    segments: tuple[Segment, ...]
+    parallel: bool = False
+    grain: int | Argument = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Hand control to Python: ``hosts[index](slots)`` runs, then the program goes on."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Stop when the i64 at the address ``slots[slot] + offset``, an error mailbox, is not 0."""
+
+    slot: int
+    offset: int = 0
+
+
+class Slots:
+    """The i64 words that one run of a program reads: ``values`` is a ctypes array to fill.
+
+    One set of slots serves one run at a time; calls that overlap need a set each.
+    """
+
+    __slots__ = ("address", "values")
+
+    def __init__(self, count: int) -> None:
+        self.values = (ctypes.c_int64 * count)()
+        self.address = ctypes.addressof(self.values)
+
+
+class Program:
+    """Steps packed into one table, with the code that they call.
+
+    ``slot_count`` slots belong to the caller; ``slots()`` makes a set with the walker's own
+    words behind them. Raises ``ValueError`` for a step that names a slot beyond them.
+    """
+
+    __slots__ = ("_end", "_table", "_table_address", "_walk", "codes", "slot_count", "steps",
+                 "words")  # fmt: skip
+
+    def __init__(
+        self,
+        steps: Sequence[Step | Host | Check],
+        slot_count: int,
+        codes: Sequence[Code] = (),
+    ) -> None:
+        self.steps = tuple(steps)
+        self.codes = tuple(codes)
+        self.slot_count = slot_count
+        table = _pack(self.steps, slot_count)
+        self.words = slot_count + 1 + max((_scratch(step) for step in self.steps), default=0)
+        self._table = (ctypes.c_int64 * len(table))(*table)
+        self._table_address = ctypes.addressof(self._table)
+        self._end = len(self.steps)
+        self._walk = _walker()
+
+    def slots(self) -> Slots:
+        """A set of slots for this program, all 0."""
+        return Slots(self.words)
+
+    def run(self, slots: Slots, hosts: Sequence[Callable[[Slots], Any]] = ()) -> int | None:
+        """Run all steps; returns None, or the index of the ``Check`` that stopped the program.
+
+        No Python runs between native steps, and the interpreter lock is released.
+        """
+        stopped = self._walk(self._table_address, 0, slots.address)
+        if stopped == self._end:
+            return None
+        return self._resume(stopped, slots, hosts)
+
+    def _resume(
+        self, stopped: int, slots: Slots, hosts: Sequence[Callable[[Slots], Any]]
+    ) -> int | None:
+        """Run host steps and go on, until the end or a check."""
+        while stopped != self._end:
+            step = self.steps[stopped]
+            if not isinstance(step, Host):
+                return stopped
+            hosts[step.index](slots)
+            stopped = self._walk(self._table_address, stopped + 1, slots.address)
+        return None
+
+
+def _pack(steps: Sequence[Step | Host | Check], slot_count: int) -> list[int]:
+    """The table's words: all steps, the end, then the segments."""
+    table: list[int] = []
+    segments: list[int] = []
+    start = STEP_WORDS * (len(steps) + 1)
+    for step in steps:
+        if isinstance(step, Host):
+            words = [HOST, step.index]
+        elif isinstance(step, Check):
+            words = [CHECK, *_word(step.slot, step.offset, slot_count)]
+        else:
+            kind = PARALLEL if step.parallel else SERIAL
+            words = [kind, step.function, start + len(segments), len(step.segments)]
+            words += [*_pair(step.grain, slot_count), slot_count + 1]
+            for segment in step.segments:
+                segments += _pair(segment.iterations, slot_count)
+                segments.append(len(segment.arguments))
+                for argument in segment.arguments:
+                    segments += _pair(argument, slot_count)
+        table += words + [0] * (STEP_WORDS - len(words))
+    return [*table, END, *[0] * (STEP_WORDS - 1), *segments]
+
+
+def _pair(value: int | Argument, slot_count: int) -> list[int]:
+    return _word(CONSTANT, value, slot_count) if isinstance(value, int) else _word(
+        *value, slot_count
+    )
+
+
+def _word(slot: int, offset: int, slot_count: int) -> list[int]:
+    """A (slot, offset) pair; constants go by the slot behind the caller's, which stays 0."""
+    if slot == CONSTANT:
+        return [slot_count, offset]
+    if not 0 <= slot < slot_count:
+        raise ValueError(f"Program: a step names slot {slot}, there are {slot_count}")
+    return [slot, offset]
+
+
+def _scratch(step: Step | Host | Check) -> int:
+    """How many words the walker needs behind the slots to prepare a step."""
+    if not isinstance(step, Step):
+        return 0
+    arguments = sum(len(segment.arguments) for segment in step.segments)
+    return SCRATCH_WORDS + SCRATCH_SEGMENT_WORDS * len(step.segments) + arguments
+
+
+@functools.cache
+def _walker() -> Callable[[int, int, int], int]:
+    """The routine that walks tables: native, or its portable twin."""
+    if portable():
+        from .portable import walk
+
+        return walk
+    from .llvm.threads import native
+
+    signature = ctypes.CFUNCTYPE(
+        ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+    )
+    return signature(native().address("walk"))
