@@ -35,7 +35,9 @@ def chosen(part: str) -> Iterator[Figure]:
 
 
 def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def cells(row: Row) -> list[str]:
@@ -49,12 +51,22 @@ def cells(row: Row) -> list[str]:
         for name, value in row.seen.items()
         if name != OURS
     ]
-    figures = [f"{number(taken)} {row.unit}", f"{number(row.bar)}", number(row.limit), share]
+    figures = [row.unit, number(taken), number(row.bar), number(row.limit), share]
     return [row.figure, row.promise, *figures, verdict, "  ".join(others)]
 
 
-HEAD = ["figure", "promise", "ours", "bar", "limit", "of it", "verdict", "others (ours / theirs)"]
-WIDTHS = [36, 28, 11, 8, 8, 6, 15, 0]
+HEAD = (
+    "figure",
+    "promise",
+    "unit",
+    "ours",
+    "bar",
+    "limit",
+    "of it",
+    "verdict",
+    "others (ours to it)",
+)
+WIDTHS = (34, 28, 4, 7, 7, 7, 5, 14, 0)
 
 
 def line(texts: Iterable[str]) -> str:
