@@ -5,8 +5,10 @@ closed to others, an entry a regular file of ours whose key, lengths and SHA-256
 else is a miss. Entries are written aside and renamed, so that several processes may share.
 """
 
+import contextlib
 import functools
 import hashlib
+import importlib.util
 import itertools
 import json
 import os
@@ -16,7 +18,6 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,8 @@ class Cache:
         """Make and open the folder, or warn once and stay without."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(self.folder, 0o700)
-            except FileExistsError:
-                pass
             handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | _OPEN)
         except OSError as error:
             return self._refuse(error.strerror or str(error))
@@ -110,9 +109,7 @@ class Cache:
         finally:
             os.close(handle)
 
-    def write(
-        self, key: str, payload: bytes, metadata: Mapping[str, Any] | None = None
-    ) -> None:
+    def write(self, key: str, payload: bytes, metadata: Mapping[str, Any] | None = None) -> None:
         """Store a payload under a key, for other processes to find whole or not at all."""
         if self._handle is None:
             return
@@ -189,10 +186,8 @@ class Cache:
                 yield name, status
 
     def _remove(self, name: str) -> None:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self._handle)
-        except OSError:
-            return
 
 
 def _read_all(handle: int, size: int) -> bytes:
@@ -229,7 +224,7 @@ def key(*parts: str | bytes) -> str:
 @functools.cache
 def _foundation() -> bytes:
     """What every key rests on: the version of llvmlite, and our own source as it lies there."""
-    digest = hashlib.sha256(metadata.version("llvmlite").encode())
+    digest = hashlib.sha256(_llvm_version())
     package = Path(__file__).parent.parent
     for folder, folders, names in os.walk(package, followlinks=True):
         folders[:] = sorted(f for f in folders if f != "__pycache__" and f[0] != ".")
@@ -237,9 +232,20 @@ def _foundation() -> bytes:
             if name.endswith(".py"):
                 path = os.path.join(folder, name)
                 status = os.stat(path)
-                text = f"{path[len(str(package)):]} {status.st_size} {status.st_mtime_ns}\n"
+                text = f"{path[len(str(package)) :]} {status.st_size} {status.st_mtime_ns}\n"
                 digest.update(text.encode())
     return digest.digest()
+
+
+def _llvm_version() -> bytes:
+    """What says llvmlite's version: its own file, ten times quicker to read than its metadata."""
+    found = importlib.util.find_spec("llvmlite")
+    try:
+        return (Path(found.origin).parent / "_version.py").read_bytes()  # type: ignore
+    except (OSError, AttributeError):
+        from importlib import metadata
+
+        return metadata.version("llvmlite").encode()
 
 
 def folder() -> Path:

@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from .llvm.threads import get_num_threads
-from .llvm.walk import CHECK, HOST, PARALLEL, SEGMENT_WORDS, SERIAL, STEP_WORDS
+from .llvm.walk import CHECK, PARALLEL, SEGMENT_WORDS, SERIAL, STEP_WORDS
 
 _PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 

@@ -19,7 +19,6 @@ from .llvm.walk import (
     PARALLEL,
     SCRATCH_SEGMENT_WORDS,
     SCRATCH_WORDS,
-    SEGMENT_WORDS,
     SERIAL,
     STEP_WORDS,
 )
@@ -158,8 +157,8 @@ def _pack(steps: Sequence[Step | Host | Check], slot_count: int) -> list[int]:
 
 
 def _pair(value: int | Argument, slot_count: int) -> list[int]:
-    return _word(CONSTANT, value, slot_count) if isinstance(value, int) else _word(
-        *value, slot_count
+    return (
+        _word(CONSTANT, value, slot_count) if isinstance(value, int) else _word(*value, slot_count)
     )
 
 
@@ -189,7 +188,5 @@ def _walker() -> Callable[[int, int, int], int]:
         return walk
     from .llvm.threads import native
 
-    signature = ctypes.CFUNCTYPE(
-        ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
-    )
+    signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
     return signature(native().address("walk"))

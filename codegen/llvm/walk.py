@@ -11,7 +11,6 @@ chunk, its iterations and the address of its arguments; then the arguments.
 END, SERIAL, PARALLEL, HOST, CHECK = range(5)
 STEP_WORDS, SEGMENT_WORDS = 8, 3
 SCRATCH_WORDS, SCRATCH_SEGMENT_WORDS = 5, 3
-MOST_TICKETS = 60_000
 
 WALK = r"""
 define internal i64 @prepare(ptr %step, ptr %table, ptr %slots) {
