@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from . import peers
 from .limits import copying
 from .timing import Timed
@@ -14,14 +16,18 @@ def chain(th: Any, x: Any, y: Any, b: Any) -> Any:
     return th.relu(x * y + b) * 2.0 - x
 
 
+def arrays() -> tuple[np.ndarray, ...]:
+    wide = (ROWS, COLUMNS)
+    return peers.random(*wide), peers.random(*wide, seed=1), peers.random(COLUMNS, seed=2)
+
+
 def figures() -> list[Timed]:
-    arrays = peers.random(ROWS, COLUMNS), peers.random(ROWS, COLUMNS, seed=1), peers.random(COLUMNS)
     roofs = {"copy": copying(MOVED), "copy, streaming": copying(MOVED, streaming=True)}
     return [
         Timed(
             "relu chain 16M",
             ">= 0.8 of copy bandwidth",
-            {**peers.both(peers.function(chain, *arrays)), **roofs},
+            {**peers.both(peers.function(chain, arrays)), **roofs},
             bar=lambda seconds: seconds["copy"] / 0.8,
             limit=lambda seconds: min(seconds["copy"], seconds["copy, streaming"]),
         )

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from . import peers
 from .limits import multiply_adds
 from .timing import Bar, Timed, fastest
@@ -14,13 +16,16 @@ def product(th: Any, a: Any, b: Any) -> Any:
 
 
 def figure(m: int, n: int, k: int, promise: str, bar: Bar, unit: str = "ms") -> Timed:
-    a, b = peers.random(m, k), peers.random(k, n, seed=1)
+
+    def arrays() -> tuple[np.ndarray, ...]:
+        return peers.random(m, k), peers.random(k, n, seed=1)
+
     return Timed(
         f"matmul {m}x{n}x{k}",
         promise,
         {
-            **peers.both(peers.function(product, a, b)),
-            **peers.numpy(lambda: a @ b),
+            **peers.both(peers.function(product, arrays)),
+            **peers.numpy(np.matmul, arrays),
             "FMA peak": multiply_adds(2 * m * n * k),
         },
         limit=lambda seconds: seconds["FMA peak"],

@@ -1,7 +1,7 @@
 """One program for all: written against torch's names, it runs as torch, and as ours compiled."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from . import THREADS
 from .timing import OURS, Builder, Call
 
 Jit = Callable[[Callable[..., Any]], Callable[..., Any]]
+Arrays = Callable[[], tuple[np.ndarray, ...]]
 Program = Callable[[Any, Jit], Call]
 """``(library, jit) -> call``: builds its tensors with the library, wraps its work in ``jit``."""
 
@@ -44,19 +45,23 @@ def both(program: Program) -> dict[str, Builder]:
     return {OURS: ours(program), "torch": torch(program)}
 
 
-def function(f: Callable[..., Any], *arrays: np.ndarray) -> Program:
+def function(f: Callable[..., Any], arrays: Arrays) -> Program:
     """The program that calls ``f(library, *tensors)``."""
 
     def program(th: Any, jit: Jit) -> Call:
-        tensors = [th.tensor(array) for array in arrays]
+        tensors = [th.tensor(array) for array in arrays()]
         work = jit(lambda *tensors: f(th, *tensors))
         return lambda: work(*tensors)
 
     return program
 
 
-def numpy(f: Callable[[], Any]) -> Mapping[str, Builder]:
-    return {"NumPy": lambda: f}
+def numpy(f: Callable[..., Any], arrays: Arrays) -> dict[str, Builder]:
+    def build() -> Call:
+        inputs = arrays()
+        return lambda: f(*inputs)
+
+    return {"NumPy": build}
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
