@@ -1,7 +1,9 @@
 """Kernels found by what they follow from: in memory, on disk, or built now."""
 
+import functools
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..ir.target import Target
 from . import cache
@@ -17,11 +19,17 @@ def find(parts: Sequence[str | bytes], target: Target, write: Callable[[], str])
     Alive code is shared; else the disk cache is asked; else ``write()`` gives the LLVM text,
     which is built and stored. A hit calls no ``write`` and loads no LLVM.
     """
-    key = cache.key("kernel", target.name, target.triple, target.features, *parts)
+    key = cache.key("kernel", _numbers(target), *parts)
     code = _loaded.get(key)
     if code is None:
         code = _loaded[key] = _read(key) or _make(key, target, write)
     return code
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers(target: Target) -> str:
+    """All that a schedule may depend on: every number but the cores, work is not split by them."""
+    return repr(replace(target, cores=1))
 
 
 def _read(key: str) -> Code | None:

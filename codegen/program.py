@@ -7,6 +7,7 @@ What it is called with comes from the program's slots, an array of i64 that the 
 
 import ctypes
 import functools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from .llvm.walk import (
     SERIAL,
     STEP_WORDS,
 )
+
+_UNKNOWN = 1 << 62
 
 CONSTANT = -1
 """In place of a slot: the value is the offset itself."""
@@ -43,13 +46,16 @@ class Step:
     """One launch: a phase function at an address, over one or more segments.
 
     A parallel step is cut into chunks of ``grain`` iterations; the chunks of all segments are
-    spread over the threads together. A serial one is called once per segment.
+    spread over the threads together. A serial one is called once per segment. ``work`` is an
+    estimate in nanoseconds of one thread, None where there is none; ``name`` is for readers.
     """
 
     function: int
     segments: tuple[Segment, ...]
     parallel: bool = False
     grain: int | Argument = 1
+    work: int | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +76,15 @@ class Check:
 class Slots:
     """The i64 words that one run of a program reads: ``values`` is a ctypes array to fill.
 
-    One set of slots serves one run at a time; calls that overlap need a set each.
+    ``floats`` are the same words as f64, for scalars that a kernel reads as bits. One set of
+    slots serves one run at a time; calls that overlap need a set each.
     """
 
-    __slots__ = ("address", "values")
+    __slots__ = ("address", "floats", "values")
 
     def __init__(self, count: int) -> None:
         self.values = (ctypes.c_int64 * count)()
+        self.floats = (ctypes.c_double * count).from_buffer(self.values)
         self.address = ctypes.addressof(self.values)
 
 
@@ -87,8 +95,9 @@ class Program:
     words behind them. Raises ``ValueError`` for a step that names a slot beyond them.
     """
 
-    __slots__ = ("_end", "_table", "_table_address", "_walk", "codes", "slot_count", "steps",
-                 "words")  # fmt: skip
+    __slots__ = (
+        "_end", "_table", "_table_address", "_walk", "codes", "slot_count", "steps", "words",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -132,13 +141,49 @@ class Program:
             stopped = self._walk(self._table_address, stopped + 1, slots.address)
         return None
 
+    def profile(self, slots: Slots, hosts: Sequence[Callable[[Slots], Any]] = ()) -> list[int]:
+        """Run the steps one by one; returns the nanoseconds of each, the call's own included."""
+        times = []
+        for step in self.steps:
+            alone = Program([step], self.slot_count)
+            begin = time.perf_counter_ns()
+            stopped = alone.run(slots, hosts)
+            times.append(time.perf_counter_ns() - begin)
+            if stopped is not None:
+                break
+        return times
+
+    def __str__(self) -> str:
+        return "\n".join(f"{i}: {_describe(step)}" for i, step in enumerate(self.steps))
+
+
+def _describe(step: Step | Host | Check) -> str:
+    """One step as a line: name, loop, and the arguments of each segment."""
+    if isinstance(step, Host):
+        return f"host {step.index}"
+    if isinstance(step, Check):
+        return f"check {_value((step.slot, step.offset))}"
+    kind = f"parallel by {_value(step.grain)}" if step.parallel else "serial"
+    calls = (
+        f"{_value(segment.iterations)} of ({', '.join(map(_value, segment.arguments))})"
+        for segment in step.segments
+    )
+    return f"{step.name or hex(step.function)} {kind}: {'; '.join(calls)}"
+
+
+def _value(value: int | Argument) -> str:
+    """A number, or a slot and what is added to it."""
+    if isinstance(value, int) or value[0] == CONSTANT:
+        return str(value if isinstance(value, int) else value[1])
+    return f"s{value[0]}" + (f"{value[1]:+d}" if value[1] else "")
+
 
 def _pack(steps: Sequence[Step | Host | Check], slot_count: int) -> list[int]:
     """The table's words: all steps, the end, then the segments."""
     table: list[int] = []
     segments: list[int] = []
     start = STEP_WORDS * (len(steps) + 1)
-    for step in steps:
+    for step, work in zip(steps, _remaining(steps), strict=True):
         if isinstance(step, Host):
             words = [HOST, step.index]
         elif isinstance(step, Check):
@@ -146,7 +191,7 @@ def _pack(steps: Sequence[Step | Host | Check], slot_count: int) -> list[int]:
         else:
             kind = PARALLEL if step.parallel else SERIAL
             words = [kind, step.function, start + len(segments), len(step.segments)]
-            words += [*_pair(step.grain, slot_count), slot_count + 1]
+            words += [*_pair(step.grain, slot_count), slot_count + 1, work]
             for segment in step.segments:
                 segments += _pair(segment.iterations, slot_count)
                 segments.append(len(segment.arguments))
@@ -154,6 +199,17 @@ def _pack(steps: Sequence[Step | Host | Check], slot_count: int) -> list[int]:
                     segments += _pair(argument, slot_count)
         table += words + [0] * (STEP_WORDS - len(words))
     return [*table, END, *[0] * (STEP_WORDS - 1), *segments]
+
+
+def _remaining(steps: Sequence[Step | Host | Check]) -> list[int]:
+    """For each step the nanoseconds of work to the end; very many from an unknown step on back."""
+    totals: list[int] = []
+    total = 0
+    for step in reversed(steps):
+        if isinstance(step, Step):
+            total = min(_UNKNOWN, total + (_UNKNOWN if step.work is None else step.work))
+        totals.append(total)
+    return totals[::-1]
 
 
 def _pair(value: int | Argument, slot_count: int) -> list[int]:

@@ -1,11 +1,13 @@
 """The native routine that walks a program table, as LLVM IR text; ``program`` packs the table.
 
 A step is eight words: kind, function (or host index, or slot), first segment (in words from the
-table's start), number of segments, grain (slot, offset), scratch (in words from the first slot).
-A segment is its iterations (slot, offset), the number of its arguments, and those (slot, offset)
-each. Before a step runs, ``@prepare`` writes into the scratch words what its chunks need:
-function, grain, number of segments, chunks per ticket, chunks; then for each segment its first
-chunk, its iterations and the address of its arguments; then the arguments.
+table's start), number of segments, grain (slot, offset), scratch (in words from the first slot),
+and the nanoseconds of work from here to the program's end (sleeping workers are not woken for
+little). A segment is its iterations (slot, offset), the number of its arguments, and those
+(slot, offset) each. Before a step runs, ``@prepare`` writes into the scratch words what its
+chunks need: function, grain, number of segments, chunks per ticket, chunks; then for each segment
+its first chunk, its iterations and the address of its arguments; then the arguments. The pool
+counts tickets in 16 bits, so beyond 60000 chunks a ticket is several of them.
 """
 
 END, SERIAL, PARALLEL, HOST, CHECK = range(5)
@@ -193,7 +195,17 @@ run:
   %crowd = icmp sgt i32 %wanted, 0
   %both = and i1 %may, %many
   %share = and i1 %both, %crowd
-  br i1 %share, label %spread, label %alone
+  br i1 %share, label %weigh, label %alone
+weigh:                                             ; waking costs more than a little work saves
+  %step7 = getelementptr i64, ptr %step, i64 7
+  %work = load i64, ptr %step7
+  %little = icmp ult i64 %work, 60000
+  %started = load i32, ptr @started
+  %here = call i32 @llvm.smin.i32(i32 %started, i32 %wanted)
+  %sleepers = load atomic i32, ptr @sleepers monotonic, align 4
+  %asleep = icmp sge i32 %sleepers, %here
+  %leave = and i1 %little, %asleep
+  br i1 %leave, label %alone, label %spread
 spread:
   %scratch3 = getelementptr i64, ptr %scratch, i64 3
   %per = load i64, ptr %scratch3

@@ -1,6 +1,7 @@
 """The allocator: alignment, reuse, and blocks that live as long as anything refers to them."""
 
 import gc
+import itertools
 import threading
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_blocks_are_aligned_and_apart(sizes):
     blocks = [allocate(n) for n in sizes]
     spans = sorted((b.address, b.address + max(n, 1)) for b, n in zip(blocks, sizes, strict=True))
     assert all(begin % 64 == 0 for begin, _ in spans)
-    assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
 
 
 def test_large_blocks_lie_on_huge_pages():

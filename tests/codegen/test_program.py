@@ -217,6 +217,61 @@ def test_a_check_stops(code):
     assert x.tolist() == [3] * 4
 
 
+def test_a_program_reads_as_text(code):
+    segments = (Segment(((0, 0), (CONSTANT, 3)), 10), Segment(((1, 64),), (2, -1)))
+    steps = [
+        Step(0x10, segments, parallel=True, grain=4, name="add"),
+        Check(1, 8),
+        Host(0),
+        Step(0x10, segments[:1]),
+    ]
+    assert str(Program(steps, 3)) == textwrap.dedent("""\
+        0: add parallel by 4: 10 of (s0, 3); s2-1 of (s1+64)
+        1: check s1+8
+        2: host 0
+        3: 0x10 serial: 10 of (s0, 3)""")
+
+
+def test_a_profile_runs_each_step_once(code):
+    x = np.zeros(4, np.int64)
+    program = Program([add(code, 0, 1, 4), Host(0), Check(1), add(code, 0, 10, 4)], 2, [code])
+    slots = program.slots()
+    slots.values[0:2] = [x.ctypes.data, x.ctypes.data]
+    times = program.profile(slots, [lambda slots: x.fill(0)])
+    assert len(times) == 4 and all(t > 0 for t in times)
+    assert x.tolist() == [10] * 4
+    assert len(program.profile(slots, [lambda slots: None])) == 3  # the check stopped it
+
+
+def test_scalars_travel_as_bits(code):
+    program = Program([], 2)
+    slots = program.slots()
+    slots.floats[1] = 2.5
+    assert slots.values[1] == np.float64(2.5).view(np.int64)
+
+
+def test_sleeping_workers_are_not_woken_for_little(code):
+    script = """
+        import ctypes, time
+        from gristmill.codegen import kernels
+        from gristmill.codegen.detect import level
+        from gristmill.codegen.program import Program, Segment, Step
+        code = kernels.find(["test program", TEXT], level("x86-64"), lambda: TEXT)
+        def run(work):
+            x = (ctypes.c_int64 * 64)()
+            step = Step(code.address("thread"), (Segment(((0, 0),), 64),), True, work=work)
+            program = Program([step], 1, [code])
+            slots = program.slots()
+            slots.values[0] = ctypes.addressof(x)
+            program.run(slots)
+            return len([tid for tid in x if tid])
+        assert run(1000) == 1      # one call for the whole range: no worker was even started
+        assert run(None) == 64
+        assert run(1000_000) == 64
+    """
+    run(f"TEXT = {TEXT!r}\n" + textwrap.dedent(script), GRISTMILL_THREADS="2")
+
+
 def test_an_empty_program_runs():
     program = Program([], 0)
     assert program.run(program.slots()) is None
