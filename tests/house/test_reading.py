@@ -7,7 +7,10 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 60
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 
 # Where text of our own making becomes code, and why that is no door for foreign code.
-RUNS_TEXT: dict[str, str] = {}
+RUNS_TEXT = {
+    "frontend/guards.py": "a variant's guards, generated from what the trace saw",
+    "ir/loops/interpret.py": "a loop nest as Python: identifiers and numbers of a checked nest",
+}
 
 
 def test_no_file_is_long(everything):
@@ -83,9 +86,9 @@ def runs_text(node: ast.AST) -> bool:
     return isinstance(called, ast.Name) and called.id in {"exec", "eval", "__import__"}
 
 
-def test_text_becomes_code_only_where_a_reason_is_given(rooms, doors):
+def test_text_becomes_code_only_where_a_reason_is_given(rooms, doors, root):
     runs = {str(s.path) for s in rooms + doors if any(map(runs_text, ast.walk(s.tree)))}
-    assert runs == set(RUNS_TEXT)
+    assert runs == {path for path in RUNS_TEXT if (root / path).exists()}
 
 
 def test_the_check_runs_what_the_readme_promises(root):
