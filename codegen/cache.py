@@ -24,7 +24,8 @@ from typing import Any
 _MAGIC = b"GRSTML01"
 _HEADER = struct.Struct("<8s32s32sIQ")  # magic, key, SHA-256 of the rest, two lengths
 _LARGEST = 256 << 20
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
+_OPEN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_OPEN_FOLDER = _OPEN | os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _STALE = 3600.0  # seconds after which a file written aside was left by a process that died
 _serial = itertools.count()
 
@@ -47,7 +48,7 @@ class Cache:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.folder, 0o700)
-            handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | _OPEN)
+            handle = os.open(self.folder, _OPEN_FOLDER)
         except OSError as error:
             return self._refuse(error.strerror or str(error))
         status = os.fstat(handle)

@@ -151,11 +151,11 @@ def _fresh(size: int) -> int:
 def _map(size: int) -> tuple[int, mmap.mmap]:
     """A mapping with ``size`` bytes from a 2 MB boundary on, in huge pages if there are any."""
     try:
-        mapping = _advise(mmap.mmap(-1, size + HUGE))
+        mapping = _anonymous(size + HUGE)
     except OSError:
         release()
         try:
-            mapping = _advise(mmap.mmap(-1, size + HUGE))
+            mapping = _anonymous(size + HUGE)
         except OSError:
             held = _pool.current >> 20
             raise MemoryError(
@@ -166,7 +166,11 @@ def _map(size: int) -> tuple[int, mmap.mmap]:
     return -(-start // HUGE) * HUGE, mapping
 
 
-def _advise(mapping: mmap.mmap) -> mmap.mmap:
+def _anonymous(size: int) -> mmap.mmap:
+    """Fresh private memory; a forked child has a copy of its own."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    mapping = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         mapping.madvise(mmap.MADV_HUGEPAGE)
     return mapping

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import os
 import threading
 
 import numpy as np
@@ -38,6 +39,18 @@ def test_large_blocks_lie_on_huge_pages():
     x = block.array(np.uint8, (3 << 20,))
     x[:] = 7
     assert int(x.sum()) == 7 * (3 << 20)
+
+
+def test_a_forked_child_writes_to_a_copy():
+    x = allocate(4 << 20).array(np.int64, (1000,))
+    x[:] = 1
+    child = os.fork()
+    if child == 0:
+        x[:] = 2
+        allocate(100)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (x == 1).all()
 
 
 @pytest.mark.parametrize("nbytes", [100, 5000, 1 << 20, 5 << 20])
