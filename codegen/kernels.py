@@ -1,6 +1,7 @@
 """Kernels found by what they follow from: in memory, on disk, or built now."""
 
 import functools
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from .llvm.build import build
 from .llvm.load import Code, LoadError, load
 
 _loaded: weakref.WeakValueDictionary[str, Code] = weakref.WeakValueDictionary()
+_counts = {"shared": 0, "read": 0, "built": 0, "build_ns": 0}
 
 
 def find(parts: Sequence[str | bytes], target: Target, write: Callable[[], str]) -> Code:
@@ -23,7 +25,14 @@ def find(parts: Sequence[str | bytes], target: Target, write: Callable[[], str])
     code = _loaded.get(key)
     if code is None:
         code = _loaded[key] = _read(key) or _make(key, target, write)
+    else:
+        _counts["shared"] += 1
     return code
+
+
+def stats() -> dict[str, int]:
+    """How often code was shared, read from disk, or built; nanoseconds spent building."""
+    return {**_counts, "alive": len(_loaded)}
 
 
 @functools.lru_cache(maxsize=64)
@@ -37,12 +46,17 @@ def _read(key: str) -> Code | None:
     if data is None:
         return None
     try:
-        return load(data)
+        code = load(data)
     except LoadError:  # it needs a symbol that nobody has registered here
         return None
+    _counts["read"] += 1
+    return code
 
 
 def _make(key: str, target: Target, write: Callable[[], str]) -> Code:
+    begin = time.perf_counter_ns()
     data = build(write(), target)
+    _counts["built"] += 1
+    _counts["build_ns"] += time.perf_counter_ns() - begin
     cache.write(key, data, {"target": target.name})
     return load(data)

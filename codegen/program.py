@@ -2,6 +2,8 @@
 
 A phase function is ``void f(ptr args, i64 lo, i64 hi)``: ``args`` is an array of i64 (buffer
 addresses, then sizes and scalars), ``lo..hi`` the iterations of its parallel loop to run now.
+Iterations are independent, and how a range is cut into calls is not fixed: one thread runs all of
+it in one call, several run it by chunks, and the bits must be the same.
 What it is called with comes from the program's slots, an array of i64 that the caller fills.
 """
 
