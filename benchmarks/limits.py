@@ -4,6 +4,7 @@ They are contenders like any other, so that a roof is measured in the same turns
 """
 
 import ctypes
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,21 +18,33 @@ from gristmill.codegen.llvm.load import load
 from . import THREADS
 from .timing import Builder, Call
 
+PROCESSORS = sorted(os.sched_getaffinity(0))
 CHAINS = 12  # independent multiply-adds: latency 4 on two ports, with registers to spare
 UNROLLED = 4
 
 
 class Roof:
-    """A sweep run by all threads at once, ``times`` over, so that handing it out costs nothing."""
+    """A sweep run by all threads at once, ``times`` over, so that handing it out costs nothing.
+
+    Each thread has a processor of its own: a woken worker may else land on the caller's.
+    """
 
     def __init__(self, sweep: Callable[[int], None], times: int) -> None:
         self.sweep, self.times = sweep, times
 
     def __call__(self) -> None:
-        others = [workers().submit(self.sweep, thread) for thread in range(1, THREADS)]
-        self.sweep(0)
+        allowed = os.sched_getaffinity(0)
+        others = [workers().submit(self.share, thread) for thread in range(1, THREADS)]
+        try:
+            self.share(0)
+        finally:
+            os.sched_setaffinity(0, allowed)
         for other in others:
             other.result()
+
+    def share(self, thread: int) -> None:
+        os.sched_setaffinity(0, {PROCESSORS[thread]})
+        self.sweep(thread)
 
 
 @cache

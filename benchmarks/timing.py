@@ -15,7 +15,7 @@ Bar = Callable[[Mapping[str, float]], float]
 
 SAMPLE_S = 0.025
 WARM_S = 0.015  # untimed calls before a sample: refill the caches that the others emptied
-REST_S = 0.03  # idle workers of the last contender's pool may spin about 25 ms
+REST_S = 0.01  # and again, until nothing of this process runs: NumPy's workers spin for 0.1 s
 ROUNDS = range(5, 40)  # at least, and at most
 
 OURS = "gristmill"
@@ -36,6 +36,15 @@ class Row(NamedTuple):
     trouble: tuple[str, ...] = ()
 
 
+def rest() -> None:
+    """Wait until the idle workers of the last contender's pool are asleep, half a second at most."""
+    for _ in range(50):
+        before = time.process_time()
+        time.sleep(REST_S)
+        if time.process_time() - before < 0.1 * REST_S:
+            return
+
+
 def sample(call: Call, repeats: int) -> float:
     """Seconds per call; a call that repeats its work inside says so in ``times``."""
     warm = time.perf_counter() + WARM_S
@@ -49,7 +58,7 @@ def sample(call: Call, repeats: int) -> float:
 
 
 def repeats_of(call: Call) -> int:
-    time.sleep(REST_S)
+    rest()
     least = min(sample(call, 1), sample(call, 3)) * getattr(call, "times", 1)
     return max(1, round(SAMPLE_S / max(least, 1e-7)))
 
@@ -63,7 +72,7 @@ def interleave(calls: Mapping[str, Call], budget_s: float) -> dict[str, float]:
     for round_ in range(ROUNDS.stop):
         shift = round_ % len(names)
         for name in names[shift:] + names[:shift]:
-            time.sleep(REST_S)
+            rest()
             times[name].append(sample(calls[name], repeats[name]))
         if round_ + 1 >= ROUNDS.start and time.perf_counter() > end:
             break
