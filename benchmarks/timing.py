@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 def rest() -> None:
-    """Wait until the idle workers of the last contender's pool are asleep, half a second at most."""
+    """Wait until the workers of the last contender's pool sleep, half a second at most."""
     for _ in range(50):
         before = time.process_time()
         time.sleep(REST_S)
