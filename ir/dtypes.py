@@ -105,7 +105,9 @@ def from_numpy(dtype: Any) -> DType:
         return found
     if dtype.name == "bfloat16":
         return bfloat16
-    raise TypeError(f"NumPy's {dtype} has no counterpart here; convert the array first, e.g. to float32 or int64")
+    raise TypeError(
+        f"NumPy's {dtype} has no counterpart here; convert the array first, e.g. to float32 or int64"
+    )
 
 
 _RANK = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
@@ -156,7 +158,9 @@ def of_number(value: object) -> DType:
     return _default.to_complex() if isinstance(value, complex) else _default
 
 
-def result_type(dims: Iterable[DType], zeros: Iterable[DType] = (), numbers: Iterable[DType] = ()) -> DType:
+def result_type(
+    dims: Iterable[DType], zeros: Iterable[DType] = (), numbers: Iterable[DType] = ()
+) -> DType:
     """PyTorch's three ranks: tensors with dimensions, 0-d tensors, Python numbers.
 
     A lower rank changes the result only when its category (bool < integer < float < complex) is higher.

@@ -39,5 +39,9 @@ class TraceError(GristmillError, RuntimeError):
     """A traced function did what a compiled call could not repeat."""
 
 
+class LeakedError(TraceError):
+    """A symbolic tensor was met outside of the trace that made it."""
+
+
 class GradError(GristmillError, RuntimeError):
     """Backward through what has no derivative, is gone, or was overwritten."""

@@ -97,8 +97,13 @@ class Node:
     __slots__ = ("attributes", "number", "op", "operands", "results", "site")
 
     def __init__(
-        self, op: Op, operands: tuple[Value, ...], attributes: tuple[Any, ...], types: Sequence[Type],
-        site: Site = NOWHERE, tracked: bool = False,
+        self,
+        op: Op,
+        operands: tuple[Value, ...],
+        attributes: tuple[Any, ...],
+        types: Sequence[Type],
+        site: Site = NOWHERE,
+        tracked: bool = False,
     ) -> None:
         self.op, self.operands, self.attributes, self.site = op, operands, attributes, site
         self.number = next(_numbers)
@@ -132,7 +137,11 @@ class Graph:
     __slots__ = ("inputs", "name", "nodes", "outputs", "writes")
 
     def __init__(
-        self, name: str, inputs: Iterable[Value], nodes: Iterable[Node], outputs: Iterable[Value],
+        self,
+        name: str,
+        inputs: Iterable[Value],
+        nodes: Iterable[Node],
+        outputs: Iterable[Value],
         writes: Iterable[tuple[Value, Value]] = (),
     ) -> None:
         self.name, self.inputs, self.nodes = name, tuple(inputs), tuple(nodes)
@@ -198,7 +207,9 @@ class Builder:
         self.nodes.append(node)
         return node.results[0] if len(node.results) == 1 else node.results
 
-    def input(self, name: str, dtype: Any, shape: Sequence[Dim | str], kind: str = "argument") -> Value:
+    def input(
+        self, name: str, dtype: Any, shape: Sequence[Dim | str], kind: str = "argument"
+    ) -> Value:
         """A new input; ``kind`` is ``argument``, ``state`` (captured, may be written) or ``number``."""
         dtype = dtype if isinstance(dtype, DType) else by_name(dtype)
         type = Type(dtype, tuple(dim(poly(n)) for n in shape))

@@ -13,7 +13,9 @@ from .graph import Graph, Value
 Arrays = Sequence[np.ndarray]
 
 
-def interpret(graph: Graph, arrays: Arrays, size: Mapping[str, int] | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def interpret(
+    graph: Graph, arrays: Arrays, size: Mapping[str, int] | None = None
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The outputs, and the values of the writes. Sizes are read off the inputs' shapes where ``size`` does not give them."""
     known = dict(size or {})
     values: dict[Value, np.ndarray] = {}

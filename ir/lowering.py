@@ -84,4 +84,15 @@ class Region:
     """A graph of its own, inlined or run as a whole."""
 
 
-Lowering = Elementwise | View | Reinterpret | Pointwise | Reduce | ArgReduce | Contract | ScatterAdd | Host | Region
+Lowering = (
+    Elementwise
+    | View
+    | Reinterpret
+    | Pointwise
+    | Reduce
+    | ArgReduce
+    | Contract
+    | ScatterAdd
+    | Host
+    | Region
+)

@@ -81,7 +81,9 @@ class Op:
             raise TypeError(f"{self.name}: attribute {missing} is missing") from None
         if len(attributes) > len(names) or any(n not in names for n in attributes):
             unknown = sorted(set(attributes) - set(names))
-            raise TypeError(f"{self.name} has no attribute {unknown[0]!r}; it has {', '.join(names) or 'none'}")
+            raise TypeError(
+                f"{self.name} has no attribute {unknown[0]!r}; it has {', '.join(names) or 'none'}"
+            )
         return bound
 
     def named(self, attributes: tuple[Any, ...]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from .dtypes import DTYPES, by_name
 from .errors import GraphError
 from .graph import Graph, Node, Value, infer, make_input
 from .op import Type, op_named
-from .sizes import dim, parse as parse_size
+from .sizes import dim
+from .sizes import parse as parse_size
 from .source import NOWHERE, Site
 
 _HEAD = re.compile(r"\s*graph (\S+?)\((.*)\) \{\s*$")
@@ -43,7 +44,9 @@ class _Parser:
     def graph(self, number: int, head: str) -> Graph:
         found = _HEAD.match(head)
         if not found:
-            raise GraphError(f"line {number}: expected `graph name(inputs) {{`, found {head.strip()!r}")
+            raise GraphError(
+                f"line {number}: expected `graph name(inputs) {{`, found {head.strip()!r}"
+            )
         values: dict[str, Value] = {}
         inputs = []
         for name, type_, kind in _INPUT.findall(found[2]):
@@ -63,7 +66,9 @@ class _Parser:
         if line.strip() != "}":
             raise GraphError(f"line {number}: expected `}}`, found {line.strip()!r}")
 
-    def tail(self, number: int, line: str, values: dict[str, Value]) -> tuple[list[Value], list[tuple[Value, Value]]]:
+    def tail(
+        self, number: int, line: str, values: dict[str, Value]
+    ) -> tuple[list[Value], list[tuple[Value, Value]]]:
         head, _, rest = line.partition(";")
         names = [n.strip() for n in head.strip()[len("return") :].split(",") if n.strip()]
         look = lambda n: self.look(number, n, values)  # noqa: E731
@@ -85,7 +90,9 @@ class _Parser:
             op = op_named(found[2])
         except KeyError as unknown:
             raise GraphError(f"line {number}: {unknown.args[0]}") from None
-        operands = tuple(self.look(number, n.strip(), values) for n in found[3].split(",") if n.strip())
+        operands = tuple(
+            self.look(number, n.strip(), values) for n in found[3].split(",") if n.strip()
+        )
         attributes = _attributes(found[4])
         if found[4].rstrip().endswith("{"):
             name = next(n for n in op.attributes if n not in attributes)
@@ -96,7 +103,9 @@ class _Parser:
         node = Node(op, operands, bound, types, site)
         inferred = infer(op, operands, bound)
         if tuple(types) != inferred:
-            raise GraphError(f"line {number}: {op.name} gives {', '.join(map(str, inferred))}, not {', '.join(map(str, types))}")
+            raise GraphError(
+                f"line {number}: {op.name} gives {', '.join(map(str, inferred))}, not {', '.join(map(str, types))}"
+            )
         values.update(zip((n for n, _ in results), node.results, strict=True))
         return node
 

@@ -249,7 +249,14 @@ def _least_of_differences(value: Poly) -> int | None:
     for m, c in value.terms.items():
         if not m or c > 0:
             continue
-        cover = next((k for k, d in positive.items() if _contains(k, m) and d * LEAST ** (len(k) - len(m)) >= -c), None)
+        cover = next(
+            (
+                k
+                for k, d in positive.items()
+                if _contains(k, m) and d * LEAST ** (len(k) - len(m)) >= -c
+            ),
+            None,
+        )
         if cover is None:
             return None
         d, factor = positive.pop(cover), LEAST ** (len(cover) - len(m))

@@ -65,7 +65,11 @@ class Span:
             return head + stripped
         prefix = text.encode()[:start].decode(errors="replace")
         shift = len(prefix) - (len(text) - len(stripped))
-        width = len(text.encode()[start:end].decode(errors="replace")) if last == first else len(stripped) - shift
+        width = (
+            len(text.encode()[start:end].decode(errors="replace"))
+            if last == first
+            else len(stripped) - shift
+        )
         return f"{head}{stripped}\n{' ' * (len(head) + shift)}{'^' * max(width, 1)}"
 
     def __str__(self) -> str:

@@ -61,7 +61,9 @@ def print_node(node: Node, names: dict[Value, str], indent: str = "  ") -> Itera
             regions.append(value)
         else:
             plain.append(f" {name}={literal(value)}")
-    text = f"{indent}{results} = {node.op.name}({operands}){''.join(plain)}{' {' if regions else ''}"
+    text = (
+        f"{indent}{results} = {node.op.name}({operands}){''.join(plain)}{' {' if regions else ''}"
+    )
     site = str(node.site)
     yield f"{text.ljust(COLUMN)}  # {site}" if site else text
     for region in regions:

@@ -11,7 +11,9 @@ def verify(graph: Graph) -> Graph:
     known: set[Value] = set()
     for value in graph.inputs:
         if value.node.op.name != "input":
-            raise GraphError(f"{graph.name}: {value!r} stands among the inputs but was made by {value.node.op.name}")
+            raise GraphError(
+                f"{graph.name}: {value!r} stands among the inputs but was made by {value.node.op.name}"
+            )
         if value in known:
             raise GraphError(f"{graph.name}: input %{value.node.attributes[0]} stands twice")
         known.add(value)
@@ -28,14 +30,18 @@ def verify(graph: Graph) -> Graph:
 def _verify_node(graph: Graph, node: Node, known: set[Value]) -> None:
     for value in node.operands:
         if value not in known:
-            raise GraphError(f"{graph.name}: {node.op.name} uses a {value.type} before it is made ({node.site})")
+            raise GraphError(
+                f"{graph.name}: {node.op.name} uses a {value.type} before it is made ({node.site})"
+            )
     try:
         types = infer(node.op, node.operands, node.attributes)
     except OpError as wrong:
         raise GraphError(f"{graph.name}: {node.op.name}: {wrong}") from None
     found = tuple(v.type for v in node.results)
     if types != found:
-        raise GraphError(f"{graph.name}: {node.op.name} is {', '.join(map(str, found))}, its rule says {', '.join(map(str, types))}")
+        raise GraphError(
+            f"{graph.name}: {node.op.name} is {', '.join(map(str, found))}, its rule says {', '.join(map(str, types))}"
+        )
     for attribute in node.attributes:
         if isinstance(attribute, Graph):
             verify(attribute)
@@ -45,7 +51,11 @@ def _verify_writes(graph: Graph) -> None:
     written: set[Value] = set()
     for target, value in graph.writes:
         if target not in graph.inputs or target in written:
-            raise GraphError(f"{graph.name}: a write goes to something that is no input, or twice to one")
+            raise GraphError(
+                f"{graph.name}: a write goes to something that is no input, or twice to one"
+            )
         if target.type != value.type:
-            raise GraphError(f"{graph.name}: writes {value.type} to %{target.node.attributes[0]}: {target.type}")
+            raise GraphError(
+                f"{graph.name}: writes {value.type} to %{target.node.attributes[0]}: {target.type}"
+            )
         written.add(target)

@@ -1,0 +1,293 @@
+"""The functions of ``nn.functional``: activations, linear maps, dropout and losses, composed of ops.
+
+Softmax, norms and losses of f16 and bf16 compute in f32 inside and round once.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from ...ir.dtypes import DType, float32, int64
+from ...ir.errors import DTypeError, ShapeError
+from ...ir.op import OPS
+from ...ir.sizes import equal
+from ...ir.source import caller, explain
+from .. import random
+from ..inplace import write
+from ..tensor import Tensor, value_of, wrap
+from . import arithmetic, reduction
+from .indexing import gather
+from .linalg import same_dtype
+from .operands import append, axis_of, located, tensor_of
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """``max(x, 0)``; its derivative at 0 is 0."""
+    out = arithmetic.relu(input)
+    return write(input, value_of(out)) if inplace else out
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``input @ weight.T + bias``: input [*b, i], weight [o, i], bias [o] -> [*b, o].
+
+    >>> import gristmill as gm, gristmill.nn.functional as F
+    >>> F.linear(gm.ones(2, 3), gm.ones(4, 3)).shape
+    gristmill.Size([2, 4])
+    """
+    x, w = same_dtype("linear", tensor_of(input, "linear"), weight)
+    if len(w.shape) not in (1, 2) or not x.shape or not equal(x.shape[-1], w.shape[-1]):
+        raise ShapeError(
+            explain(
+                f"linear: inner sizes differ: input is {x.type}, weight is {w.type}",
+                caller(),
+                f"the last size of input must be in_features ({w.shape[-1] if w.shape else '?'})",
+            )
+        )
+    batch = "abcdefgh"[: len(x.shape) - 1]
+    out = "o" if len(w.shape) == 2 else ""
+    y = located(lambda: append(OPS["contract"], x, w, spec=f"{batch}i,{out}i->{batch}{out}"))
+    return wrap(y) if bias is None else arithmetic.add(wrap(y), bias)
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
+    """``exp(x) / sum(exp(x))`` along ``dim``: computed as e * (1/s) with e = exp(x - max(x)), s = sum(e)."""
+    axis, x, final = _prepared(input, dim, dtype, "softmax")
+    e = arithmetic.exp(x - reduction.amax(x, axis, True).detach())
+    return arithmetic.to(e * arithmetic.reciprocal(reduction.sum(e, axis, True)), final)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
+    """``log(softmax(x))`` along ``dim``, without overflow."""
+    axis, x, final = _prepared(input, dim, dtype, "log_softmax")
+    shifted = x - reduction.amax(x, axis, True).detach()
+    return arithmetic.to(
+        shifted - arithmetic.log(reduction.sum(arithmetic.exp(shifted), axis, True)), final
+    )
+
+
+def _prepared(
+    input: Tensor, dim: int | None, dtype: DType | None, name: str
+) -> tuple[int, Tensor, DType]:
+    if dim is None:
+        raise ValueError(
+            explain(f"{name}: say along which dimension: dim=-1 is the last", caller())
+        )
+    x = input if dtype is None else arithmetic.to(input, dtype)
+    if not x.dtype.is_floating_point:
+        raise DTypeError(
+            explain(f"{name}: takes floats, not {x._type}", caller(), "convert it, or pass dtype=")
+        )
+    return axis_of(dim, x.ndim), arithmetic.to(x, float32) if x.dtype.itemsize == 2 else x, x.dtype
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """While training: zeros with probability ``p``, the rest scaled by 1 / (1 - p); else ``input`` itself."""
+    if p < 0 or p > 1:
+        raise ValueError(explain(f"dropout: p must be between 0 and 1, not {p}", caller()))
+    if not training or p == 0:
+        return input
+    if p == 1:
+        out = input * 0.0
+    else:
+        kept = random.rand(input._type.shape, dtype=float32) >= p
+        out = input * arithmetic.to(kept, input.dtype) * (1.0 / (1.0 - p))
+    return write(input, value_of(out)) if inplace else out
+
+
+def reduce_loss(loss: Tensor, reduction_: str) -> Tensor:
+    """Elementwise losses as they are (``none``), their mean, or their sum."""
+    if reduction_ == "none":
+        return loss
+    if reduction_ == "mean":
+        return reduction.mean(loss)
+    if reduction_ == "sum":
+        return reduction.sum(loss)
+    raise ValueError(
+        explain(f"reduction must be 'none', 'mean' or 'sum', not {reduction_!r}", caller())
+    )
+
+
+def legacy(size_average: bool | None, reduce: bool | None, reduction_: str) -> str:
+    """PyTorch's old pair of flags as a reduction."""
+    if size_average is None and reduce is None:
+        return reduction_
+    warnings.warn(
+        "size_average and reduce are deprecated: pass reduction='mean', 'sum' or 'none'",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
+
+
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """The squared difference, its mean by default; ``weight`` multiplies each element."""
+    if input._type.shape != target._type.shape:
+        warnings.warn(
+            f"mse_loss: target is {target._type}, input is {input._type}: they will be broadcast, which is rarely meant",
+            UserWarning,
+            stacklevel=2,
+        )
+    difference = input - target
+    loss = difference * difference
+    return reduce_loss(
+        loss if weight is None else loss * weight, legacy(size_average, reduce, reduction)
+    )
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Minus the log-probability of the target class: input [n, c, *d] or [c], target [n, *d] or [] of int64.
+
+    Targets equal to ``ignore_index`` do not count; the mean is weighted by the classes' ``weight``.
+    """
+    return _nll(
+        input, target, weight, ignore_index, legacy(size_average, reduce, reduction), "nll_loss"
+    )
+
+
+def _check_target(name: str, input: Tensor, target: Tensor) -> int:
+    """The class dimension; errors for shapes and dtypes that do not fit."""
+    if target.dtype is not int64:
+        raise DTypeError(
+            explain(
+                f"{name}: target must be int64 class indices, not {target._type}",
+                caller(),
+                "convert it: target.long()",
+            )
+        )
+    axis = 0 if input.ndim == 1 else 1
+    rest = (*input._type.shape[:axis], *input._type.shape[axis + 1 :])
+    if (
+        input.ndim == 0
+        or len(rest) != target.ndim
+        or not all(equal(n, m) for n, m in zip(rest, target._type.shape, strict=True))
+    ):
+        raise ShapeError(
+            explain(
+                f"{name}: input is {input._type}, so target must have the shape {rest}, not {target._type}",
+                caller(),
+            )
+        )
+    return axis
+
+
+def _nll(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, name: str
+) -> Tensor:
+    axis = _check_target(name, input, target)
+    valid = target != ignore_index
+    safe = arithmetic.where(valid, target, 0)
+    picked = gather(input, axis, safe.unsqueeze(axis)).squeeze(axis)
+    factor = (
+        arithmetic.to(valid, input.dtype)
+        if weight is None
+        else arithmetic.where(valid, weight[safe], 0.0)
+    )
+    losses = (
+        arithmetic.where(valid, -picked * factor, 0.0)
+        if weight is not None
+        else arithmetic.where(valid, -picked, 0.0)
+    )
+    if how == "mean":
+        return reduction.sum(losses) / reduction.sum(factor)
+    return reduce_loss(losses, how)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The cross entropy between logits and classes: ``nll_loss(log_softmax(input), target)``.
+
+    input: [n, c, *d] or [c]; target: class indices [n, *d] or [] (int64), or probabilities in input's shape and dtype.
+
+    >>> import gristmill as gm, gristmill.nn.functional as F
+    >>> F.cross_entropy(gm.zeros(2, 4), gm.tensor([0, 3]))
+    tensor(1.3863)
+    """
+    how = legacy(size_average, reduce, reduction)
+    axis = 0 if input.ndim == 1 else 1
+    final, wide = input.dtype, arithmetic.to(input, float32) if input.dtype.itemsize == 2 else input
+    logp = log_softmax(wide, axis)
+    if target._type.shape == input._type.shape and target.dtype.is_floating_point:
+        return arithmetic.to(_soft(logp, target, weight, how, label_smoothing, axis), final)
+    loss = _nll(logp, target, weight, ignore_index, how, "cross_entropy")
+    if label_smoothing:
+        loss = (
+            loss * (1 - label_smoothing)
+            + _smooth(logp, target, weight, ignore_index, how, axis) * label_smoothing
+        )
+    return arithmetic.to(loss, final)
+
+
+def _per_class(weight: Tensor, logp: Tensor, axis: int) -> Tensor:
+    return weight.reshape([-1 if d == axis else 1 for d in range(logp.ndim)])  # type: ignore[no-any-return]
+
+
+def _soft(
+    logp: Tensor, target: Tensor, weight: Tensor | None, how: str, smoothing: float, axis: int
+) -> Tensor:
+    """Targets as probabilities; the mean is over the samples."""
+    classes = logp.shape[axis]
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / classes
+    terms = logp * target if weight is None else logp * target * _per_class(weight, logp, axis)
+    losses = -reduction.sum(terms, axis)
+    return losses.sum() / (logp.numel() / classes) if how == "mean" else reduce_loss(losses, how)
+
+
+def _smooth(
+    logp: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, axis: int
+) -> Tensor:
+    """The share of the loss that label smoothing spreads over all classes."""
+    valid = target != ignore_index
+    terms = logp if weight is None else logp * _per_class(weight, logp, axis)
+    losses = arithmetic.where(valid, -reduction.sum(terms, axis) / logp.shape[axis], 0.0)
+    if how != "mean":
+        return reduce_loss(losses, how)
+    safe = arithmetic.where(valid, target, 0)
+    factor = (
+        arithmetic.to(valid, logp.dtype)
+        if weight is None
+        else arithmetic.where(valid, weight[safe], 0.0)
+    )
+    return reduction.sum(losses) / reduction.sum(factor)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """``1 / (1 + exp(-x))``."""
+    return arithmetic.sigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return arithmetic.tanh(input)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Int64 vectors with a 1 at the class of each element: [*d] -> [*d, num_classes]."""
+    count = int(tensor.max().item()) + 1 if num_classes == -1 else int(num_classes)
+    line = append(OPS["iota"], shape=(*tensor._type.shape, count), axis=tensor.ndim, dtype=int64)
+    return arithmetic.to(arithmetic.eq(tensor.unsqueeze(-1), wrap(line)), int64)

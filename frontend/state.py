@@ -1,0 +1,35 @@
+"""What is true in this thread right now: the open trace, whether gradients are recorded, whether compiled code may run."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+
+class State(threading.local):
+    """``trace``: the open trace or None; ``grad_enabled``; ``compiling``: False inside ``with eager()``."""
+
+    def __init__(self) -> None:
+        self.trace: Any = None
+        self.grad_enabled = True
+        self.compiling = True
+
+
+state = State()
+
+
+class Epoch:
+    """A count that moves when something changes that a compiled variant has read."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+epoch = Epoch()
+
+
+def bump() -> None:
+    """Something that a guard has read was changed: variants read everything again."""
+    epoch.count += 1

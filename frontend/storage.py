@@ -1,0 +1,105 @@
+"""Storages: memory together with the graph value it holds now; tensors are views of one.
+
+While a trace is open a storage may be symbolic: it has a value and no memory. A write makes a new value of the whole
+storage and advances its version, so that every view read afterwards is derived from what was written.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from ..ir.dtypes import from_numpy
+from ..ir.graph import Node, Type, Value
+from ..ir.op import OPS
+from ..ir.sizes import Shape, contiguous_strides
+from ..ir.source import NOWHERE
+
+
+class Stamp:
+    """Which version of which storage a value is: what a backward checks before it reads the value."""
+
+    __slots__ = ("freed", "leaf", "storage", "version")
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage, self.version = weakref.ref(storage), storage.version
+        self.leaf = storage.leaf
+        self.freed = False
+
+    def is_stale(self) -> bool:
+        """Whether the storage has been written since."""
+        storage = self.storage()
+        return storage is not None and storage.version != self.version
+
+
+class Storage:
+    """``type`` and ``strides`` (elements) of the base; ``data`` its array or None; ``value`` what it holds in the graph.
+
+    ``owner`` is the trace in which it is symbolic; ``leaf`` a weak reference to the tensor whose ``.grad`` it feeds.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "data",
+        "leaf",
+        "owner",
+        "strides",
+        "type",
+        "value",
+        "versions",
+    )
+
+    def __init__(
+        self,
+        type: Type,
+        strides: Shape,
+        data: np.ndarray | None,
+        value: Value | None,
+        owner: Any = None,
+    ) -> None:
+        self.type, self.strides, self.data, self.owner = type, strides, data, owner
+        self.versions = [0]
+        self.leaf: Any = None
+        self.address = 0
+        self.value: Value = value  # type: ignore[assignment]
+        if value is not None:
+            value.note = Stamp(self)
+        else:
+            settle(self)
+
+    @property
+    def version(self) -> int:
+        """How many writes it has seen (shared by storages on the same memory)."""
+        return self.versions[0]
+
+    def advance(self) -> None:
+        """Count a write."""
+        self.versions[0] += 1
+
+    def pointer(self) -> int:
+        """The address of the first element."""
+        if not self.address:
+            self.address = self.data.__array_interface__["data"][0]  # type: ignore[union-attr]
+        return self.address
+
+
+def settle(storage: Storage) -> None:
+    """Give a concrete storage a fresh input value: it has no history (any more)."""
+    node = Node(
+        OPS["input"], (), ("storage", "state"), (storage.type,), NOWHERE, storage.leaf is not None
+    )
+    storage.value = node.results[0]
+    storage.value.data = storage.data
+    storage.value.note = Stamp(storage)
+
+
+def from_array(array: np.ndarray) -> Storage:
+    """A storage on the memory of an array, which is shared; strides are the array's own where they are whole elements."""
+    dtype = from_numpy(array.dtype)
+    strides = tuple(s // array.itemsize for s in array.strides)
+    if array.flags.c_contiguous:
+        strides = contiguous_strides(array.shape)
+    return Storage(Type(dtype, array.shape), strides, array, None)
