@@ -81,7 +81,7 @@ def _hold(storage: Storage, value: Value) -> None:
     else:
         settle(storage)
         return
-    storage.value.note = Stamp(storage)
+    storage.value.note = Stamp(storage, storage.leaf)
 
 
 def assign(t: Tensor, source: Any) -> Tensor:

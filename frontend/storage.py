@@ -19,13 +19,16 @@ from ..ir.source import NOWHERE
 
 
 class Stamp:
-    """Which version of which storage a value is: what a backward checks before it reads the value."""
+    """Which version of which storage a value is: what a backward checks before it reads the value.
+
+    ``leaf``: a weak reference to the tensor that gets the cotangent, where the walk ends at this value.
+    """
 
     __slots__ = ("freed", "leaf", "storage", "version")
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, leaf: Any = None) -> None:
         self.storage, self.version = weakref.ref(storage), storage.version
-        self.leaf = storage.leaf
+        self.leaf = leaf
         self.freed = False
 
     def is_stale(self) -> bool:
@@ -66,7 +69,7 @@ class Storage:
         self.address = 0
         self.value: Value = value  # type: ignore[assignment]
         if value is not None:
-            value.note = Stamp(self)
+            value.note = Stamp(self, self.leaf)
         else:
             settle(self)
 
@@ -93,7 +96,7 @@ def settle(storage: Storage) -> None:
     )
     storage.value = node.results[0]
     storage.value.data = storage.data
-    storage.value.note = Stamp(storage)
+    storage.value.note = Stamp(storage, storage.leaf)
 
 
 def from_array(array: np.ndarray) -> Storage:

@@ -510,7 +510,7 @@ def make_leaf(t: Tensor, on: bool) -> None:
         value = value_of(t)
         t._storage.leaf = weakref.ref(t)
         t._storage.value = state.trace.mark(value, t._storage.leaf)
-        t._storage.value.note = Stamp(t._storage)
+        t._storage.value.note = Stamp(t._storage, t._storage.leaf)
         return
     t._storage.leaf = weakref.ref(t) if on else None
     settle(t._storage)
