@@ -203,7 +203,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """The derivative of the sum of ``outputs`` with respect to ``inputs``, without touching ``.grad`` (torch.autograd.grad)."""
+    """The derivative of the sum of ``outputs`` with respect to ``inputs``, without touching ``.grad``."""
     outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     weights = (

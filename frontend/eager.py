@@ -18,10 +18,7 @@ def is_tracked(op: Op, operands: Sequence[Value]) -> bool:
     """Whether a result takes part in differentiation: grad mode is on, and the op passes on an operand's derivative."""
     if not state.grad_enabled or not op.vjp:
         return False
-    for operand in operands:
-        if operand.tracked:
-            return True
-    return False
+    return any(v.tracked for v in operands)
 
 
 def located(error: OpError, span: Span | str | None) -> OpError:

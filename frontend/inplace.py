@@ -1,4 +1,7 @@
-"""Writing into tensors: a new value for the whole storage, derived back through the views that lead to what is written."""
+"""Writing into tensors: a new value for the whole storage, derived back through the views.
+
+What is written through one view is seen by every other view of the storage.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,7 @@ def assign(t: Tensor, source: Any) -> Tensor:
 
 
 def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The method ``f_`` of a function ``f``: its result is written into the first argument, in whose dtype it must fit."""
+    """The method ``f_`` of a function ``f``: its result is written into the first argument."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         out = function(self, *args, **kwargs)

@@ -1,10 +1,29 @@
-"""Strides: which layout a result has and when a reshape is a view; PyTorch's rules, the same eagerly and traced."""
+"""Shapes and strides: the layout of a result, and when a reshape is a view; PyTorch's rules, in both modes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..ir.sizes import Dim, Shape, at_least, contiguous_strides, dim, equal
+
+
+class Size(tuple):  # type: ignore[type-arg]
+    """The shape of a tensor: a tuple with ``numel()``."""
+
+    def numel(self) -> int:
+        """The number of elements."""
+        out = 1
+        for n in self:
+            out = out * n
+        return out
+
+    def __repr__(self) -> str:
+        return f"gristmill.Size({list(self)})"
+
+    def __getitem__(self, key: Any) -> Any:
+        found = tuple.__getitem__(self, key)
+        return Size(found) if isinstance(key, slice) else found
 
 
 def is_contiguous(shape: Sequence[Dim], strides: Sequence[Dim]) -> bool:
@@ -103,3 +122,11 @@ def view_strides(shape: Sequence[Dim], strides: Sequence[Dim], new: Sequence[Dim
         filled = dim(filled * new[place])
         place -= 1
     return tuple(out)
+
+
+def copy_strides(shape: Shape, strides: Shape) -> Shape:
+    """The strides that NumPy's order "K" gives a copy: its own order of dimensions, without gaps."""
+    if is_contiguous(shape, strides):
+        return contiguous_strides(shape)
+    order = sorted(range(len(shape)), key=lambda d: (-int(strides[d]), d))  # type: ignore[arg-type]
+    return dense_strides(shape, order)

@@ -96,7 +96,7 @@ def represent(self: Tensor) -> str:
         body = np.array2string(array, separator=", ", prefix="tensor(")
     if not self._type.shape and self.dtype.is_floating_point:
         body = (
-            np.format_float_positional(array, precision=4, trim=".")
+            np.format_float_positional(float(array), precision=4, trim=".")
             if 1e-4 <= abs(float(array)) < 1e8 or array == 0
             else f"{float(array):.4e}"
         )

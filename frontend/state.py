@@ -1,4 +1,4 @@
-"""What is true in this thread right now: the open trace, whether gradients are recorded, whether compiled code may run."""
+"""What is true in this thread right now: the open trace, the grad mode, whether compiled code runs."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Stamp:
 
 
 class Storage:
-    """``type`` and ``strides`` (elements) of the base; ``data`` its array or None; ``value`` what it holds in the graph.
+    """``type`` and ``strides`` (elements) of the base, ``data`` its array or None, ``value`` what it holds.
 
     ``owner`` is the trace in which it is symbolic; ``leaf`` a weak reference to the tensor whose ``.grad`` it feeds.
     """
@@ -100,9 +100,9 @@ def settle(storage: Storage) -> None:
 
 
 def from_array(array: np.ndarray) -> Storage:
-    """A storage on the memory of an array, which is shared; strides are the array's own where they are whole elements."""
+    """A storage on the memory of an array, which is shared, with the array's own strides."""
     dtype = from_numpy(array.dtype)
-    strides = tuple(s // array.itemsize for s in array.strides)
+    strides: Shape = tuple(s // array.itemsize for s in array.strides)
     if array.flags.c_contiguous:
         strides = contiguous_strides(array.shape)
     return Storage(Type(dtype, array.shape), strides, array, None)

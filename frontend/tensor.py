@@ -21,30 +21,12 @@ from ..ir.sizes import Dim, Shape, contiguous_strides
 from ..ir.source import caller, explain
 from .device import CPU, Device
 from .eager import Eager
-from .layout import is_contiguous
+from .layout import Size, copy_strides, is_contiguous
 from .state import bump, state
 from .storage import Stamp, Storage, settle
 
 Step = tuple[Op, tuple[Any, ...]]
 NEED = "use gm.where(...), keep the value as a tensor, return it, or run with gm.compile(f, disable=True)"
-
-
-class Size(tuple):  # type: ignore[type-arg]
-    """The shape of a tensor: a tuple with ``numel()``."""
-
-    def numel(self) -> int:
-        """The number of elements."""
-        out = 1
-        for n in self:
-            out = out * n
-        return out
-
-    def __repr__(self) -> str:
-        return f"gristmill.Size({list(self)})"
-
-    def __getitem__(self, key: Any) -> Any:
-        found = tuple.__getitem__(self, key)
-        return Size(found) if isinstance(key, slice) else found
 
 
 class Tensor:
@@ -294,7 +276,9 @@ class Tensor:
             raise GradError("deepcopy of a tensor that is no leaf: copy its detach() instead")
         out = type(self).__new__(type(self))
         copy = np.array(self._array("deepcopy"), order="K")
-        Tensor.__init__(out, Storage(self._type, dense_like(self), copy, None))
+        Tensor.__init__(
+            out, Storage(self._type, copy_strides(self._type.shape, self._strides), copy, None)
+        )
         out._recorded = self._recorded
         if self.requires_grad:
             out.requires_grad_()
@@ -370,7 +354,12 @@ class Tensor:
         old = other._storage
         if other._steps:
             array = other._array()
-            storage = Storage(other._type, dense_like(other), np.array(array, order="K"), None)
+            storage = Storage(
+                other._type,
+                copy_strides(other._type.shape, other._strides),
+                np.array(array, order="K"),
+                None,
+            )
         else:
             storage = Storage(old.type, old.strides, old.data, None)
             storage.versions = old.versions
@@ -383,17 +372,6 @@ class Tensor:
     def grad_fn(self) -> Any:
         """The node that made it, or None for a leaf and for what is not recorded."""
         return None if self.is_leaf else value_of(self).node
-
-
-def dense_like(t: Tensor) -> Shape:
-    """The strides NumPy's order "K" gives a copy of ``t``: its own order of dimensions, without gaps."""
-    from_slow = sorted(range(t.ndim), key=lambda d: (-int(t._strides[d]), d))  # type: ignore[arg-type]
-    out: list[Dim] = [0] * t.ndim
-    step = 1
-    for d in reversed(from_slow):
-        out[d] = step
-        step *= max(int(t._type.shape[d]), 1)  # type: ignore[arg-type]
-    return contiguous_strides(t._type.shape) if t.is_contiguous() else tuple(out)
 
 
 # ---- tensors and values ----

@@ -1,4 +1,4 @@
-"""The graph language: typed values, nodes that make them, and graphs: pure programs with captured inputs and write-backs.
+"""The graph language: values, the nodes that make them, and graphs: pure programs with write-backs.
 
     graph  = "graph" name "(" input,* ")" "{" node* "return" value,* [";" write,*] "}"
     input  = "%"name ":" type ["state" | "number"]         -- an argument, a captured storage, a run-time number

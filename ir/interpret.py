@@ -16,7 +16,7 @@ Arrays = Sequence[np.ndarray]
 def interpret(
     graph: Graph, arrays: Arrays, size: Mapping[str, int] | None = None
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The outputs, and the values of the writes. Sizes are read off the inputs' shapes where ``size`` does not give them."""
+    """The outputs, and the values of the writes; sizes that ``size`` lacks are read off the inputs."""
     known = dict(size or {})
     values: dict[Value, np.ndarray] = {}
     for value, array in zip(graph.inputs, arrays, strict=True):
@@ -41,9 +41,8 @@ def learn_sizes(shape: Sequence[sizes.Dim], found: Sequence[int], known: dict[st
         if isinstance(n, int):
             if n != m:
                 raise ValueError(f"expected a size of {n}, found {m}")
-        elif len(n.terms) == 1 and n.names and n == sizes.name(next(iter(n.names))):
-            if known.setdefault(str(n), m) != m:
-                raise ValueError(f"size {n} is {known[str(n)]} elsewhere, here {m}")
+        elif sizes.is_name(n) and known.setdefault(str(n), m) != m:
+            raise ValueError(f"size {n} is {known[str(n)]} elsewhere, here {m}")
 
 
 def concrete(value: Any, known: Mapping[str, int]) -> Any:

@@ -45,7 +45,7 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Reduce:
-    """Combine the operand's elements along ``axes`` by ``kind``: ``add``, ``max``, ``mul``, ``min``, ``and``, ``or``."""
+    """Combine the operand's elements along ``axes`` by ``kind``: ``add``, ``max``, ``mul``, ``min`` ..."""
 
     kind: str
     axes: tuple[int, ...]
@@ -60,7 +60,7 @@ class ArgReduce:
 
 @dataclass(frozen=True)
 class Contract:
-    """Sums of products: ``a``, ``b`` and ``out`` name each dimension by a letter; a letter missing in ``out`` is summed."""
+    """Sums of products: ``a``, ``b`` and ``out`` name dimensions by letters; what ``out`` lacks is summed."""
 
     a: str
     b: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .dtypes import DType
 from .sizes import Shape
@@ -29,13 +29,15 @@ class Type(NamedTuple):
     def __str__(self) -> str:
         return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class Op:
     """One op. Calling it appends a node to the current builder: ``ops.sum(x, axes=(0,))``.
 
-    A subclass states ``name``, ``operands`` (a last one called ``*xs`` takes any number), ``attributes``, and the methods:
+    A subclass states ``name``, ``operands`` (a last one called ``*xs`` takes any number),
+    ``attributes``, and the methods:
 
     - ``infer(*types, **attributes) -> Type`` or a tuple of Types; raises OpError.
     - ``reference(*arrays, **attributes) -> array`` or a tuple of arrays.
@@ -46,7 +48,7 @@ class Op:
     - ``put(base, new, **attributes)`` for ops that are views: ``base`` with ``new`` written where the view lies.
     """
 
-    name: ClassVar[str] | str = ""
+    name: str = ""
     operands: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     defaults: dict[str, Any] = {}  # noqa: RUF012 (read only)
@@ -68,6 +70,7 @@ class Op:
         OPS[self.name] = self
 
     def __call__(self, *operands: Value, **attributes: Any) -> Any:
+        """Append one use of the op to the current builder."""
         return current().append(self, operands, self.bind(attributes))
 
     def bind(self, attributes: dict[str, Any]) -> tuple[Any, ...]:
@@ -119,6 +122,9 @@ def op_named(name: str) -> Op:
 
 class Appends(Protocol):
     """What ops are appended to: a graph builder, a trace, or eager execution."""
+
+    site: Any
+    residuals: Any
 
     def append(self, op: Op, operands: Sequence[Value], attributes: tuple[Any, ...]) -> Any:
         """Use ``op``; returns its result, or a tuple of results."""

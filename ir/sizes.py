@@ -210,6 +210,16 @@ def dim(value: Any) -> Dim:
     return int(value)
 
 
+def is_name(value: Dim) -> bool:
+    """Whether a size is one name alone."""
+    return (
+        type(value) is Poly
+        and len(value.terms) == 1
+        and next(iter(value.terms.values())) == 1
+        and len(next(iter(value.terms))) == 1
+    )
+
+
 def product(shape: Iterable[Dim]) -> Dim:
     """The number of elements of a shape."""
     out: Dim = 1
@@ -280,7 +290,7 @@ _state = threading.local()
 
 
 class deciding:
-    """While it is entered, ``decide(left, relation, right)`` answers what polynomials cannot (a trace notes the answer)."""
+    """While it is entered, ``decide(left, relation, right)`` answers what polynomials cannot."""
 
     def __init__(self, decide: Decider) -> None:
         self.decide = decide

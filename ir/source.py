@@ -96,7 +96,8 @@ def caller(depth: int = 1) -> Span | None:
 class Site(NamedTuple):
     """What stays with a node through every pass: the user's place, the module's path and what caused it.
 
-    ``span`` is a ``Span``, or text where a graph was read from text; ``origin`` is ``forward``, ``backward`` or ``update``.
+    ``span`` is a ``Span``, or text where a graph was read from text; ``origin`` is ``forward``,
+    ``backward`` or ``update``.
     """
 
     span: Span | str | None = None

@@ -49,7 +49,10 @@ def mul(input: Any, other: Any) -> Any:
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """``input / other``; ``rounding_mode`` is None, ``"trunc"`` or ``"floor"``. Integers divide as floats without one."""
+    """``input / other``; ``rounding_mode`` is None, ``"trunc"`` or ``"floor"``.
+
+    Integers divide as floats where it is None.
+    """
     if rounding_mode == "floor":
         return floor_divide(input, other)
     operands = (as_operand(input), as_operand(other))
@@ -155,7 +158,10 @@ def minimum(input: Any, other: Any) -> Tensor:
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """``input`` held between ``min`` and ``max`` (numbers or tensors; one may be None). The derivative is 1 inside and at the ends."""
+    """``input`` held between ``min`` and ``max`` (numbers or tensors; one may be None).
+
+    The derivative is 1 inside and at the ends.
+    """
     if min is None and max is None:
         raise ValueError(explain("clamp: at least one of min and max must be given", caller()))
     out = input

@@ -127,7 +127,7 @@ def _one(k: Any, n: Dim, d: int) -> Dim:
 
 
 def bounds(k: slice, n: Dim) -> tuple[Dim, Dim, int]:
-    """Start, stop and step of a slice of a dimension of size ``n``, inside of it, by Python's rule; steps are positive."""
+    """Start, stop and step of a slice of a dimension of size ``n``, by Python's rule; steps are positive."""
     step = 1 if k.step is None else int(k.step)
     if step < 1:
         raise ValueError(
@@ -156,8 +156,11 @@ def _inside(x: Any, n: Dim, default: Dim) -> Dim:
 
 
 def take(x: Tensor, places: dict[int, Tensor]) -> Tensor:
-    """The elements at the places, as NumPy and PyTorch index: the broadcast dimensions of the places stand where the first
-    of them stood if they are neighbours, else in front."""
+    """The elements at the places, as NumPy and PyTorch index.
+
+    The broadcast dimensions of the places stand where the first of them stood if they are
+    neighbours, else in front.
+    """
     axes = sorted(places)
     front = permute(x, (*axes, *(d for d in range(x.ndim) if d not in axes)))
     picked, rank = _gather_front(value_of(front), [value_of(places[d]) for d in axes])
@@ -243,7 +246,7 @@ def _is_same_view(self: Tensor, key: Any, value: Tensor) -> bool:
 
 
 def _set_places(out: Tensor, places: dict[int, Tensor], value: Any) -> None:
-    """Write at places: what stood there is taken away and the new value added; places must differ to have one meaning."""
+    """Write at places: what stood there is taken away, and the last value for each place added."""
     axes = sorted(places)
     order = (*axes, *(d for d in range(out.ndim) if d not in axes))
     front = permute(out, order)

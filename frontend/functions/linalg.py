@@ -58,7 +58,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             explain(
                 f"matmul: inner sizes differ: input is {x.type}, other is {y.type}",
                 caller(),
-                f"the last size of input ({inner[0]}) must be the {'first' if len(y.shape) < 3 else 'second to last'} of other ({inner[1]}); transpose or fix one",
+                f"the last size of input ({inner[0]}) must be the one of other ({inner[1]}): transpose or fix one",
             )
         )
     return wrap(product_of(x, y))
@@ -144,7 +144,9 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """Sums of products over named dimensions: ``einsum("bi,oi->bo", x, w)``; without ``->`` the result names what stands once.
+    """Sums of products over named dimensions: ``einsum("bi,oi->bo", x, w)``.
+
+    Without ``->`` the result names the letters that stand once, in alphabetical order.
 
     Letters of one operand alone are summed first; more than two operands are multiplied from left to right.
     """

@@ -132,7 +132,7 @@ def mse_loss(
     """The squared difference, its mean by default; ``weight`` multiplies each element."""
     if input._type.shape != target._type.shape:
         warnings.warn(
-            f"mse_loss: target is {target._type}, input is {input._type}: they will be broadcast, which is rarely meant",
+            f"mse_loss: target is {target._type}, input is {input._type}: broadcasting them is rarely meant",
             UserWarning,
             stacklevel=2,
         )
@@ -191,7 +191,7 @@ def _nll(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, name: str
 ) -> Tensor:
     axis = _check_target(name, input, target)
-    valid = target != ignore_index
+    valid = arithmetic.ne(target, ignore_index)
     safe = arithmetic.where(valid, target, 0)
     picked = gather(input, axis, safe.unsqueeze(axis)).squeeze(axis)
     factor = (
@@ -262,7 +262,7 @@ def _smooth(
     logp: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, axis: int
 ) -> Tensor:
     """The share of the loss that label smoothing spreads over all classes."""
-    valid = target != ignore_index
+    valid = arithmetic.ne(target, ignore_index)
     terms = logp if weight is None else logp * _per_class(weight, logp, axis)
     losses = arithmetic.where(valid, -reduction.sum(terms, axis) / logp.shape[axis], 0.0)
     if how != "mean":

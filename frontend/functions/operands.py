@@ -62,7 +62,7 @@ def _plain(number: Any, dtype: DType) -> Any:
 
 def as_operand(x: Any, what: str = "an operand") -> Operand:
     """A tensor, or a number; arrays become tensors, anything else is a TypeError with the user's line."""
-    if isinstance(x, Tensor) or isinstance(x, bool | int | float | complex) or numbers.is_number(x):
+    if isinstance(x, Tensor | bool | int | float | complex) or numbers.is_number(x):
         return x
     if isinstance(x, np.ndarray | np.generic):
         return Tensor(from_array(np.asarray(x)))

@@ -84,7 +84,7 @@ def var(
 ) -> Tensor:
     """The variance along ``dim``, divided by n - correction (1 by default, 0 with ``unbiased=False``)."""
     if isinstance(dim, bool):
-        dim, unbiased = None, dim
+        return var(input, None, dim, keepdim, correction=correction)
     axes = axes_of(dim, input.ndim)
     off = (1 if unbiased else 0) if correction is None else correction
     centred = input - mean(input, axes, True)

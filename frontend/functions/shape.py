@@ -98,7 +98,8 @@ def _viewed(input: Tensor, shape: Shape, name: str) -> Tensor | None:
     if not equal(product(shape), product(input._type.shape)):
         raise ShapeError(
             explain(
-                f"{name}: {input._type} has {product(input._type.shape)} elements, the shape {tuple(shape)} has {product(shape)}",
+                f"{name}: {input._type} has {product(input._type.shape)} elements, "
+                f"the shape {tuple(shape)} has {product(shape)}",
                 caller(),
             )
         )
@@ -331,13 +332,16 @@ def _is_dense(input: Tensor) -> bool:
     shape, strides = input._type.shape, input._strides
     if is_contiguous(shape, strides):
         return False
-    if not sizes.is_static(shape) or not sizes.is_static(strides):
+    pairs = [
+        (s, n) for s, n in zip(strides, shape, strict=True) if type(s) is int and type(n) is int
+    ]
+    if len(pairs) < len(shape):
         return False
     expected = 1
-    for s, n in sorted(zip(strides, shape, strict=True), key=lambda p: p[0]):
+    for s, n in sorted(pairs):
         if n != 1 and s != expected:
             return False
-        expected *= int(n) if n != 1 else 1
+        expected *= n
     return True
 
 
