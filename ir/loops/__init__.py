@@ -17,3 +17,5 @@ from .nest import (
     load,
     loops,
 )
+from .parse import parse
+from .verify import verify

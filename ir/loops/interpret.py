@@ -114,7 +114,8 @@ class _Lines:
         held = at
         if s.start is not None:
             first = " and ".join(f"({self.number(a)}) == 0" for a in s.start) or "True"
-            held = f"({self.constant(identity(s.reduce, s.value.dtype), s.value.dtype)} if {first} else {at})"
+            zero = self.constant(identity(s.reduce, s.value.dtype), s.value.dtype)
+            held = f"({zero} if {first} else {at})"
         if s.reduce == "fma":
             assert isinstance(s.value, Apply)
             factors = ", ".join(self.value(a) for a in s.value.args)

@@ -210,8 +210,8 @@ def result_dtype(fn: str, operands: Sequence[DType], given: DType | None = None)
 
 # ---- reductions ----
 
-SIGNS = {"": "=", "add": "+=", "mul": "*=", "max": "max=", "min": "min=", "maxnum": "maxnum=", "minnum": "minnum=",
-         "and": "and=", "or": "or=", "fma": "fma="}  # fmt: skip
+REDUCTIONS = ("max", "min", "maxnum", "minnum", "and", "or", "fma")
+SIGNS = {"": "=", "add": "+=", "mul": "*="} | {name: f"{name}=" for name in REDUCTIONS}
 
 
 def identity(reduce: str, dtype: DType) -> bool | int | float:

@@ -178,11 +178,10 @@ class Size:
     divisor: int = 0
 
     def __str__(self) -> str:
-        return (
-            self.name
-            if self.numerator is None
-            else f"size {self.name} = {self.numerator} // {self.divisor}"
-        )
+        if self.numerator is None:
+            return self.name
+        text = str(self.numerator)
+        return f"size {self.name} = {f'({text})' if ' ' in text else text} // {self.divisor}"
 
 
 @record
