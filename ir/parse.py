@@ -117,7 +117,7 @@ def _split_comment(line: str) -> tuple[str, Site]:
     found = re.fullmatch(r"(\S*)(?:  (\S+))?(?:  \((\w+)\))?", comment.strip())
     if not found:
         return text, Site(comment.strip())
-    return text, Site(found[1] or None, found[2] or "", found[3] or "forward")
+    return text, Site(None if found[1] == "-" else found[1], found[2] or "", found[3] or "forward")
 
 
 def _attributes(text: str) -> dict[str, Any]:

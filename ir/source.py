@@ -105,7 +105,9 @@ class Site(NamedTuple):
     origin: str = "forward"
 
     def __str__(self) -> str:
-        text = str(self.span) if self.span is not None else ""
+        if self == NOWHERE:
+            return ""
+        text = str(self.span) if self.span is not None else "-"
         if self.path:
             text += f"  {self.path}"
         return f"{text}  ({self.origin})" if self.origin != "forward" else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ class Constant(Op):
     name, attributes = "constant", ("value", "dtype", "shape")
 
     def infer(self, value: complex, dtype: DType, shape: Shape) -> Type:
+        if isinstance(value, complex) and not dtype.is_complex:
+            raise DTypeError(f"constant: {value} is no {dtype}; take its real part, or a complex dtype")
+        if isinstance(value, float) and dtype in INTEGERS and not math.isfinite(value):
+            raise DTypeError(f"constant: no {dtype} is {value}")
         return Type(dtype, tuple(shape))
 
     def reference(self, value: complex, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:

@@ -145,9 +145,9 @@ def _pow_exponent(g: Value, y: Value, a: Value, b: Value) -> Value:
     return select(zero, g.full(0), g * (y * log(a)))  # type: ignore[no-any-return]
 
 
-def _larger(compare: Any) -> Any:
-    """The cotangent goes to the operand that was taken, half of it to each where they are equal (as in PyTorch)."""
-    return lambda g, y, a, b: select(compare(a, b), g, select(eq(a, b), g * 0.5, g.full(0)))
+def _taken(passed_over: Any) -> Any:
+    """The cotangent goes to the operand that was taken, half of it to each where they are equal, to both for NaN (as in PyTorch)."""
+    return lambda g, y, a, b: select(passed_over(a, b), g.full(0), select(eq(a, b), g * 0.5, g))
 
 
 def sign_of(x: Value) -> Value:
@@ -175,9 +175,9 @@ ceil = elementwise("ceil", "x", FLOATS, np.ceil, vjp=(_zero,))
 trunc = elementwise("trunc", "x", FLOATS, np.trunc, vjp=(_zero,))
 round = elementwise("round", "x", FLOATS, np.rint, vjp=(_zero,), doc="To the nearest integer, halves to the even one.")
 maximum = elementwise("maximum", "x y", (bool_, *REAL_NUMBERS), maximum_of, scalar="max",
-                      vjp=(lambda g, y, a, b: _larger(gt)(g, y, a, b), lambda g, y, a, b: _larger(gt)(g, y, b, a)))
+                      vjp=(lambda g, y, a, b: _taken(lt)(g, y, a, b), lambda g, y, a, b: _taken(lt)(g, y, b, a)))
 minimum = elementwise("minimum", "x y", (bool_, *REAL_NUMBERS), minimum_of, scalar="min",
-                      vjp=(lambda g, y, a, b: _larger(lt)(g, y, a, b), lambda g, y, a, b: _larger(lt)(g, y, b, a)))
+                      vjp=(lambda g, y, a, b: _taken(gt)(g, y, a, b), lambda g, y, a, b: _taken(gt)(g, y, b, a)))
 relu = elementwise("relu", "x", REAL_NUMBERS, lambda x: np.where(x <= 0, x.dtype.type(0), x),
                    scalar=lambda x: x.relu(), vjp=(lambda g, y, x: select(le(y, y.full(0)), g.full(0), g),),
                    doc="max(x, 0). A primitive because its derivative is 0 at 0 and reads the result, not the operand.")

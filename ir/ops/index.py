@@ -12,7 +12,7 @@ from ..graph import Value
 from ..lowering import Host, Index, Lowering, Pointwise
 from ..lowering import ScatterAdd as ScatterAddLowering
 from ..op import Op, Type
-from ..sizes import at_least
+from ..sizes import at_least, same_shape
 from .movement import x_like
 
 
@@ -68,8 +68,10 @@ class ScatterAdd(Op):
 
     def infer(self, x: Type, index: Type, source: Type, axis: int) -> Type:
         check_index(self.name, x, index, axis)
-        if source.dtype is not x.dtype or source.shape != index.shape or x.dtype is bool_:
-            raise ShapeError(f"scatter_add: source must be {x.dtype} in the shape of index, {index}, not {source}")
+        if source.dtype is not x.dtype or x.dtype is bool_:
+            raise DTypeError(f"scatter_add: x and source must have one numeric dtype, not {x} and {source}")
+        if not same_shape(source.shape, index.shape):
+            raise ShapeError(f"scatter_add: source must have the shape of index, {index}, not {source}")
         return x
 
     def reference(self, x: np.ndarray, index: np.ndarray, source: np.ndarray, axis: int) -> np.ndarray:
@@ -99,6 +101,8 @@ class ArgSort(Op):
         return Type(int64, x.shape)
 
     def reference(self, x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+        if x.dtype.kind not in "biufc":  # bfloat16's own comparison does not order NaN
+            x = x.astype(np.float32)
         if not descending:
             return np.argsort(x, axis, kind="stable").astype(np.int64)
         flipped = np.argsort(np.flip(x, axis), axis, kind="stable")
