@@ -196,6 +196,7 @@ class _Parser:
             value = Apply("mul", (value, self.expr()), value.dtype)
         start: tuple[Poly, ...] | None = None
         if self.take("from"):
+            self.take("-")
             self.next()
             start = self.starts() if self.take("at") else ()
         streams = self.take("nontemporal")

@@ -134,7 +134,28 @@ def accumulate(
         main = redirect(main, buffer, name, move)
         return (Let(local), *before, *main, *(_suffixed(after, back) if back else after))
 
-    return simplify(on_axis(kernel, at, around))
+    done = on_axis(kernel, at, around)
+    return simplify(done.with_body(_told_apart(done.body)))
+
+
+def _told_apart(body: Body) -> Body:
+    """Copies of a nest side by side get the same locals: number those after the first."""
+    seen: dict[str, int] = {}
+    for n, s in enumerate(body):
+        if type(s) is Loop:
+            inner = _told_apart(s.body)
+            if inner is not s.body:
+                body = (*body[:n], s.with_body(inner), *body[n + 1 :])
+        elif type(s) is Let:
+            name = s.buffer.name
+            seen[name] = seen.get(name, 0) + 1
+            if seen[name] > 1:
+                new = f"{name}_{seen[name]}"
+                b = s.buffer
+                let = Let(new_buffer(new, b.dtype, b.shape, b.memory, strides=b.strides))
+                rest = redirect(body[n + 1 :], name, new, lambda index: index)
+                return _told_apart((*body[:n], let, *rest))
+    return body
 
 
 def _check_reduced(loop: Loop, buffer: str, mine: list[Store]) -> None:
@@ -254,7 +275,7 @@ def lanes(kernel: Kernel, buffer: str, axis: str, memory: str = "registers") -> 
     body = _where_reduced(kernel.body, buffer, here)
     if body is kernel.body or body == kernel.body:
         raise ScheduleError(f"lanes: no reduction of {buffer!r} runs over {axis!r}")
-    return kernel.with_body(body)
+    return kernel.with_body(_told_apart(body))
 
 
 def _covers(nest: Stmt, box: Sequence[object]) -> bool:

@@ -11,6 +11,8 @@ from .split import on_axis
 
 def _mark(kernel: Kernel, axis: str, kind: str, width: int, reductions: bool) -> Kernel:
     def one(loop: Loop) -> Body:
+        if loop.extent == 1:
+            return (loop,)
         if not separate(axis, loop.extent, loop.body, kernel.sizes, reductions):
             raise ScheduleError(f"{kind}: iterations of {axis!r} depend on each other")
         return (Loop(loop.axis, loop.extent, loop.body, kind, width, loop.limit),)
@@ -19,7 +21,7 @@ def _mark(kernel: Kernel, axis: str, kind: str, width: int, reductions: bool) ->
 
 
 def parallel(kernel: Kernel, axis: str) -> Kernel:
-    """Let iterations run on any thread.
+    """Let iterations run on any thread (a loop that runs once stays as it is).
 
     for i: S   -->   parallel i: S
     """

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.errors import ScheduleError
+from ...ir.loops.bounds import bounds
 from ...ir.loops.expr import Condition, Expr, Load, Place, Where, map_expr
 from ...ir.loops.nest import Kernel, Let, Loop, Stmt, Store
 from ...ir.loops.nest import buffer as new_buffer
@@ -97,6 +98,10 @@ def _staged(
     dims = _dims(list(order or moving(spots, within)), name, box, limits, block)
     if len({d.of for d in dims}) < len(moving(spots, within)):
         raise ScheduleError(f"stage: order {order} leaves out a dimension that moves")
+
+    for d in dims:
+        if d.inner:
+            _check_blocks(spots, d.of, corner[d.of], block, name)
 
     def local(index: tuple[Place, ...]) -> tuple[Place, ...]:
         out = []
@@ -217,6 +222,20 @@ def _guarded(body: Body, buffer: str) -> set[int]:
     for s in stores(body):
         map_expr(s.value, look)
     return found
+
+
+def _check_blocks(
+    spots: list[tuple[tuple[Place, ...], dict[str, Dim]]],
+    d: int,
+    corner: Poly,
+    block: int,
+    name: str,
+) -> None:
+    """Each index must be a multiple of the block plus something below it."""
+    for index, extents in spots:
+        low, high = bounds(_divide(index[d] - corner, block)[1], extents)  # type: ignore[operator]
+        if type(low) is not int or type(high) is not int or low < 0 or high >= block:
+            raise ScheduleError(f"stage: {index[d]} does not move in blocks of {block} in {name!r}")
 
 
 def _divide(at: Poly, block: int) -> tuple[Poly, Poly]:

@@ -1,0 +1,82 @@
+"""Row kernels (softmax, normalization, row sums): rows in parallel, each in vectors that stay in L1."""
+
+from __future__ import annotations
+
+from ...ir.errors import ScheduleError
+from ...ir.loops.nest import Let, Loop
+from ...ir.loops.walk import Body, loops_of, reads, stores
+from .plan import Plan, cost, innermost, is_contiguous, spread, vectorize_loop
+
+
+def schedule_rows(plan: Plan) -> None:
+    """Join loops over a row where that is legal, keep its intermediate in the output, use vectors."""
+    _join_loops(plan)
+    _reuse_outputs(plan)
+    for axis in dict.fromkeys(loop.axis for loop in innermost(plan.kernel.body)):
+        _vectorize(plan, axis)
+    for loop in [s for s in plan.kernel.body if type(s) is Loop]:
+        spread(plan, loop.axis)
+
+
+def _vectorize(plan: Plan, axis: str) -> None:
+    """Vectors along one loop, or scalars where its elements do not lie side by side."""
+    mine = [x for x in innermost(plan.kernel.body) if x.axis == axis and x.kind == "for"]
+    if any(x.extent == 1 or not is_contiguous(plan.kernel, x.body, axis) for x in mine):
+        return
+    if not mine:
+        return
+    before = plan.kernel, list(plan.steps)
+    try:
+        vectorize_loop(plan, axis, 4 if max(cost(x.body) for x in mine) < 60 else 2)
+    except ScheduleError:
+        plan.kernel, plan.steps = before
+
+
+def _join_loops(plan: Plan) -> None:
+    """Neighbors of equal extent become one loop: a value is used while it is in a register."""
+    again = True
+    while again:
+        again = any(
+            plan.attempt("fuse", first, second) for first, second in _neighbors(plan.kernel.body)
+        )
+
+
+def _neighbors(body: Body) -> list[tuple[str, str]]:
+    out: list[tuple[str, str]] = []
+    last: Loop | None = None
+    for s in body:
+        if type(s) is Loop:
+            out += _neighbors(s.body)
+            if last is not None and last.extent == s.extent and _innermost(last) and _innermost(s):
+                out.append((last.axis, s.axis))
+            last = s
+        elif type(s) is not Let:
+            last = None
+    return out
+
+
+def _innermost(loop: Loop) -> bool:
+    return not any(type(s) is Loop for s in loop.body)
+
+
+def _reuse_outputs(plan: Plan) -> None:
+    """A local row that an output is made from lives in that output."""
+    outputs = [b.name for b in plan.kernel.params if b.role == "out"]
+    for let in _row_lets(plan.kernel.body):
+        made = [
+            s.buffer
+            for s in stores(plan.kernel.body)
+            if s.buffer in outputs and any(e.buffer == let for e in reads(s))
+        ]
+        if made:
+            plan.attempt("reuse", let, made[-1])
+
+
+def _row_lets(body: Body) -> list[str]:
+    """Locals with a dimension, declared inside a loop."""
+    return [
+        s.buffer.name
+        for loop in loops_of(body)
+        for s in loop.body
+        if type(s) is Let and s.buffer.shape and s.buffer.memory == "local"
+    ]
