@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...ir.errors import ScheduleError
 from ...ir.loops.bounds import factor
 from ...ir.loops.nest import Buffer, Kernel, Loop, Store
-from ...ir.loops.walk import Body, accesses, buffers, loops_of, stores
+from ...ir.loops.walk import Body, accesses, buffers, lets, loops_of, stores
 from ...ir.sizes import Dim, Poly, dim
 from ...ir.target import Target
 from .schedule import Step, finish, take
@@ -89,10 +89,11 @@ def innermost(body: Body) -> Iterator[Loop]:
 
 def reduced(loop: Loop) -> list[str]:
     """The buffers that ``loop`` reduces into places that it does not move."""
-    out = []
+    out: list[str] = []
+    inside = {b.name for b in lets(loop.body)}
     for s in stores(loop.body):
         moved = any(type(i) is not Poly or loop.axis in i.names for i in s.index)
-        if s.reduce and not moved and s.buffer not in out:
+        if s.reduce and not moved and s.buffer not in inside and s.buffer not in out:
             out.append(s.buffer)
     return out
 

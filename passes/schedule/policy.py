@@ -41,7 +41,7 @@ def classify(kernel: Kernel) -> str:
     nests = [s for s in kernel.body if type(s) is Loop]
     if len(nests) == 1 and len(kernel.body) == 1:
         outer = nests[0]
-        if reduced(outer):
+        if reduced(outer) and len(list(stores(outer.body))) == 1:
             return "full"
         inner = outer.body[0]
         alone = len(outer.body) == 1 and type(inner) is Loop
