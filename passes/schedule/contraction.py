@@ -133,8 +133,8 @@ def _schedule_tiles(plan: Plan, c: Contraction, j: str, turned: bool, fused: boo
     _split_columns(plan, c.extent(j), j, width, vectors)
     if i:
         _split_rows(plan, c.extent(i), i, height)
-    tile = [x for x in (i + "1" if i else "", j + "1", j + "v") if x]
-    top = [j + "0", i + "0"] if i else [j + "0"]
+    tile = [x for x in (i + "u" if i else "", j + "u", j + "v") if x]
+    top = [j + "o", i + "o"] if i else [j + "o"]
     plan.step("reorder", *head, *top, *sums, *tile)
     plan.step("accumulate", c.out, sums[0])
     if fused:
@@ -144,20 +144,20 @@ def _schedule_tiles(plan: Plan, c: Contraction, j: str, turned: bool, fused: boo
     if packs and chunked:
         _pack_rows(plan, c, deep or i + "c", height)
     plan.step("vectorize", j + "v", width)
-    plan.step("unroll", j + "1")
+    plan.step("unroll", j + "u")
     if i:
-        plan.step("unroll", i + "1")
+        plan.step("unroll", i + "u")
     spread(plan, head[0] if head and head[0] != deep else _outermost(plan, c, i, j))
 
 
 def _outermost(plan: Plan, c: Contraction, i: str, j: str) -> str:
     """Panels of columns if there are several, else tiles of rows (brought outside)."""
-    panels = [x for x in loops_of(plan.kernel.body) if x.axis == j + "0"]
+    panels = [x for x in loops_of(plan.kernel.body) if x.axis == j + "o"]
     several = any(x.extent != 1 for x in panels)
     if several or not i:
-        return j + "0"
-    plan.attempt("reorder", i + "0", j + "0")
-    return i + "0"
+        return j + "o"
+    plan.attempt("reorder", i + "o", j + "o")
+    return i + "o"
 
 
 def _size(n: Dim) -> int:
@@ -209,17 +209,17 @@ def _chunk_rows(plan: Plan, c: Contraction, i: str, j: str, height: int, packs: 
 
 def _split_columns(plan: Plan, n: Dim, j: str, width: int, vectors: int) -> None:
     tail = "cut" if type(n) is int else "mask"
-    plan.step("split", j, width * vectors, j + "0", j + "r", tail)
-    plan.step("split", j + "r", width, j + "1", j + "v", "clamp")
+    plan.step("split", j, width * vectors, j + "o", j + "r", tail)
+    plan.step("split", j + "r", width, j + "u", j + "v", "clamp")
 
 
 def _split_rows(plan: Plan, m: Dim, i: str, height: int) -> None:
     """A tail of unknown length is cut into ever smaller tiles."""
     if type(m) is int:
-        plan.step("split", i, height, i + "0", i + "1")
+        plan.step("split", i, height, i + "o", i + "u")
         return
     smaller = tuple(x for x in (height * 2 // 3, height // 3) if x > 1)
-    plan.step("split", i, height, i + "0", i + "1", smaller)
+    plan.step("split", i, height, i + "o", i + "u", smaller)
 
 
 # ---- what follows the product ----

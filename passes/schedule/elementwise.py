@@ -24,7 +24,7 @@ def schedule_elementwise(plan: Plan) -> None:
             plan.step("reorder", *rest, inner)
         unroll = 4 if cost(body) < 60 else 2 if cost(body) < 120 else 1
         vectorize_loop(plan, inner, unroll)
-        spread(plan, rest[0] if rest else inner + "0")
+        spread(plan, rest[0] if rest else inner + "o")
     _stream_outputs(plan)
 
 

@@ -132,7 +132,7 @@ def cost(body: Body) -> int:
 def vectorize_loop(plan: Plan, axis: str, unroll: int = UNROLL) -> None:
     """Cut a loop into ``unroll`` vectors an iteration, its tail masked.
 
-    for j in 100   -->   for j0 { unrolled j1 in 4 { vector jv in 16 } }
+    for j in 100   -->   for jo { unrolled ju in 4 { vector jv in 16 } }
     """
     width = plan.lanes()
     loop = next(s for s in loops_of(plan.kernel.body) if s.axis == axis)
@@ -140,14 +140,14 @@ def vectorize_loop(plan: Plan, axis: str, unroll: int = UNROLL) -> None:
     if fixed:
         unroll = max(1, min(unroll, -(-loop.extent // width)))  # type: ignore[operator]
     sums = reduced(loop)
-    plan.step("split", axis, width * unroll, axis + "0", axis + "r", "cut" if fixed else "mask")
-    plan.step("split", axis + "r", width, axis + "1", axis + "v", "clamp")
+    plan.step("split", axis, width * unroll, axis + "o", axis + "r", "cut" if fixed else "mask")
+    plan.step("split", axis + "r", width, axis + "u", axis + "v", "clamp")
     for name in sums:
         plan.step("lanes", name, axis + "v")
         if unroll > 1:
-            plan.step("lanes", f"{name}_{axis}v", axis + "1")
+            plan.step("lanes", f"{name}_{axis}v", axis + "u")
     plan.step("vectorize", axis + "v", width)
-    plan.step("unroll", axis + "1")
+    plan.step("unroll", axis + "u")
 
 
 def spread(plan: Plan, axis: str, least: float = 20_000) -> None:

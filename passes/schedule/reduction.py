@@ -32,7 +32,7 @@ def schedule_full(plan: Plan, loop: Loop) -> None:
 def _chunks(plan: Plan, axis: str, target: str) -> str:
     """One partial result for each chunk of the loop."""
     chunk, inside = axis + "c", axis + "i"
-    plan.step("split", axis, CHUNK, chunk, inside, "clamp")
+    plan.step("split", axis, CHUNK, chunk, inside)
     plan.step("lanes", target, chunk, "local")
     plan.step("rename", chunk, axis + "z", target)
     plan.attempt("fuse", chunk)
@@ -42,7 +42,7 @@ def _chunks(plan: Plan, axis: str, target: str) -> str:
 def schedule_columns(plan: Plan, outer: Loop, inner: Loop) -> None:
     """Along the first axis: several rows at once are added to a row of results that stays near.
 
-    for j { for r: o[j] += x[r, j] }   -->   for r0 { for j0 { r1 in 8 { vector jv } } }
+    for j { for r: o[j] += x[r, j] }   -->   for ro { for jo { ru in 8 { vector jv } } }
     """
     (target,) = {s.buffer for s in stores(outer.body)}
     j, r, width = outer.axis, inner.axis, plan.lanes()
@@ -51,15 +51,15 @@ def schedule_columns(plan: Plan, outer: Loop, inner: Loop) -> None:
     blocks = fixed and outer.extent >= 2 * block  # type: ignore[operator]
     if blocks:
         plan.step("split", j, block, j + "b", j)
-    plan.step("split", r, ROWS, r + "0", r + "1")
+    plan.step("split", r, ROWS, r + "o", r + "u")
     if fixed:
-        plan.step("split", j, width, j + "0", j + "v", "clamp")
+        plan.step("split", j, width, j + "o", j + "v", "clamp")
     else:
-        plan.step("split", j, width, j + "0", j + "v", "mask")
+        plan.step("split", j, width, j + "o", j + "v", "mask")
     around = [j + "b"] if blocks else []
-    plan.step("reorder", *around, r + "0", j + "0", r + "1", j + "v")
-    plan.step("accumulate", target, r + "1")
+    plan.step("reorder", *around, r + "o", j + "o", r + "u", j + "v")
+    plan.step("accumulate", target, r + "u")
     plan.step("vectorize", j + "v", width)
-    plan.step("unroll", r + "1")
+    plan.step("unroll", r + "u")
     if blocks:
         spread(plan, j + "b")

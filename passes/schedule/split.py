@@ -63,6 +63,9 @@ def split(
     """
     if factor < 1:
         raise ScheduleError(f"split: factor {factor} of {axis!r} is below 1")
+    taken = axes(kernel.body) - {axis}
+    if outer == inner or outer in taken or inner in taken:
+        raise ScheduleError(f"split: {outer!r} or {inner!r} is the name of another loop")
     quotients = _Quotients(kernel, outer)
 
     def in_two(loop: Loop) -> Body:
