@@ -32,6 +32,7 @@ from gristmill.ir.graph import Builder, Graph, Value, building
 from gristmill.ir.op import OPS
 from gristmill.ir.ops.elementwise import ElementwiseOp
 from gristmill.ir.ops.random import blocks
+from gristmill.ir.sizes import Shape
 
 ELEMENTWISE = [op for op in OPS.values() if isinstance(op, ElementwiseOp)]
 LARGEST = 400
@@ -40,7 +41,7 @@ COMMON = (float32, float32, float32, float32, float64, int64, bool_, *DTYPES)
 
 def random_graph(seed: int, *, nodes: int | None = None, symbolic: bool = False, exact: bool = False) -> Graph:
     """A graph of about 5 to 40 nodes; with ``symbolic``, in the sizes ``n`` and ``m``."""
-    return _Maker(random.Random(seed), symbolic, exact).graph(nodes)
+    return Maker(random.Random(seed), symbolic, exact).graph(nodes)
 
 
 def random_sizes(graph: Graph, seed: int) -> dict[str, int]:
@@ -111,7 +112,7 @@ def _only_needed(graph: Graph) -> Graph:
     return graph.replace(nodes=kept[::-1])
 
 
-class _Maker:
+class Maker:
     """Grows a pool of values; each step applies a random op to random members of it."""
 
     def __init__(self, rng: random.Random, symbolic: bool, exact: bool) -> None:
@@ -167,13 +168,13 @@ class _Maker:
 
     # ---- choices ----
 
-    def shape(self) -> tuple[sizes.Dim, ...]:
+    def shape(self) -> Shape:
         while True:
             shape = tuple(self.rng.choices(self.dims, k=self.rng.choice((0, 1, 1, 2, 2, 2, 3, 4))))
             if self.small(shape):
                 return shape
 
-    def small(self, shape: tuple[sizes.Dim, ...]) -> bool:
+    def small(self, shape: Shape) -> bool:
         return sizes.evaluate(sizes.product(shape), {"n": 4, "m": 4}) <= LARGEST
 
     def value(self, dtypes=None, rank: int = 0) -> Value:
@@ -198,7 +199,7 @@ class _Maker:
             return ops.broadcast(rng.choice(stretch), shape=x.shape)
         return self.number(dtype, x.shape)
 
-    def number(self, dtype, shape: tuple[sizes.Dim, ...]) -> Value:
+    def number(self, dtype, shape: Shape) -> Value:
         value = self.rng.choice((0, 1, 2, -1, 3))
         if dtype in FLOATS:
             value = self.rng.choice((0.0, -0.0, 1.0, 2.0, 0.5, -1.0, 0.1, 3.0, float("inf"), float("nan")))
@@ -208,7 +209,7 @@ class _Maker:
             value = abs(value)
         return ops.constant(value=value, dtype=dtype, shape=shape)
 
-    def index(self, shape: tuple[sizes.Dim, ...], size: sizes.Dim) -> Value | None:
+    def index(self, shape: Shape, size: sizes.Dim) -> Value | None:
         """Places below ``size``: some integers by remainder."""
         if size == 0:
             return None
@@ -241,32 +242,44 @@ class _Maker:
 
     def broadcast(self) -> Value | None:
         x = self.value()
-        shape = tuple(self.rng.choice(self.dims) if n == 1 else n for n in x.shape)
-        shape = (*self.rng.choices(self.dims, k=self.rng.choice((0, 0, 1, 2))), *shape)
+        shape = self.stretched(x.shape)
         return ops.broadcast(x, shape=shape) if self.small(shape) else None
+
+    def stretched(self, shape: Shape) -> Shape:
+        """A shape that ``shape`` broadcasts to."""
+        own = tuple(self.rng.choice(self.dims) if n == 1 else n for n in shape)
+        return (*self.rng.choices(self.dims, k=self.rng.choice((0, 0, 1, 2))), *own)
 
     def permute(self) -> Value:
         x = self.value(rank=1)
-        order = list(range(len(x.shape)))
-        self.rng.shuffle(order)
-        return ops.permute(x, order=tuple(order))
+        return ops.permute(x, order=self.order(len(x.shape)))
+
+    def order(self, rank: int) -> tuple[int, ...]:
+        return tuple(self.rng.sample(range(rank), rank))
 
     def reshape(self) -> Value:
-        x, rng = self.value(), self.rng
-        shape = list(x.shape)
+        x = self.value()
+        return ops.reshape(x, shape=self.reshaped(x.shape))
+
+    def reshaped(self, shape: Shape) -> Shape:
+        """Another shape of as many elements."""
+        rng, out = self.rng, list(shape)
         kind = rng.choice(("flatten", "one", "join", "squeeze"))
         if kind == "flatten":
-            shape = [sizes.product(shape)]
-        elif kind == "one" or len(shape) < 2:
-            shape.insert(rng.randint(0, len(shape)), 1)
+            return (sizes.product(out),)
+        if kind == "one" or len(out) < 2:
+            out.insert(rng.randint(0, len(out)), 1)
         elif kind == "squeeze":
-            shape = [n for n in shape if n != 1]
+            out = [n for n in out if n != 1]
         else:
-            at = rng.randrange(len(shape) - 1)
-            shape[at : at + 2] = [sizes.dim(shape[at] * shape[at + 1])]
-        return ops.reshape(x, shape=tuple(shape))
+            at = rng.randrange(len(out) - 1)
+            out[at : at + 2] = [sizes.dim(out[at] * out[at + 1])]
+        return tuple(out)
 
-    def cut(self, shape: tuple[sizes.Dim, ...]) -> dict[str, tuple]:
+    def axes(self, rank: int) -> tuple[int, ...]:
+        return tuple(d for d in range(rank) if self.rng.random() < 0.5)
+
+    def cut(self, shape: Shape) -> dict[str, tuple]:
         """Attributes of a slice that lies inside ``shape``."""
         starts, stops, steps = [], [], []
         for n in shape:
@@ -305,28 +318,29 @@ class _Maker:
             return op(x, axis=self.rng.randrange(len(x.shape)))
         dtypes = INTEGERS if self.exact else (*INTEGERS, *FLOATS, *FLOATS, *COMPLEX)
         x = self.value(dtypes if op is ops.sum_ else (bool_, *INTEGERS, *FLOATS))
-        axes = tuple(d for d in range(len(x.shape)) if self.rng.random() < 0.5)
-        return op(x, axes=axes)
+        return op(x, axes=self.axes(len(x.shape)))
 
     def contract(self) -> Value | None:
-        rng = self.rng
         x = self.value(INTEGERS if self.exact else (*INTEGERS, *FLOATS, *FLOATS, *FLOATS, *COMPLEX))
-        free = "abcdefgh"
-        a = free[: len(x.shape)]
-        same = [v for v in self.pool if v.dtype is x.dtype] + [self.like(x)]
-        y = rng.choice(same)
-        b, rest = "", list(zip(a, x.shape, strict=True))
-        for n in y.shape:
+        y = self.rng.choice([v for v in self.pool if v.dtype is x.dtype] + [self.like(x)])
+        found = ops.contract(x, y, spec=self.spec(x.shape, y.shape))
+        return found if self.small(found.shape) else None
+
+    def spec(self, x: Shape, y: Shape) -> str:
+        """Letters for a contraction of two shapes: equal sizes mostly meet."""
+        rng, free = self.rng, list("zyxwvutsrq")
+        a = "abcdefgh"[: len(x)]
+        b, rest = "", list(zip(a, x, strict=True))
+        for n in y:
             meets = [(letter, m) for letter, m in rest if m == n]
             if meets and rng.random() < 0.8:
                 rest.remove(meets[0])
                 b += meets[0][0]
             else:
-                b += free[len(x.shape) + len(b)] if len(x.shape) + len(b) < 8 else ""
+                b += free.pop()
         out = [c for c in dict.fromkeys(a + b) if not (c in a and c in b) or rng.random() < 0.4]
         rng.shuffle(out)
-        found = ops.contract(x, y, spec=f"{a},{b}->{''.join(out)}")
-        return found if self.small(found.shape) else None
+        return f"{a},{b}->{''.join(out)}"
 
     def gather(self) -> Value | None:
         x = self.value(rank=1)
@@ -368,15 +382,15 @@ class _Maker:
 
 
 WEIGHTS = (
-    (_Maker.elementwise, 16), (_Maker.select, 2), (_Maker.cast, 3), (_Maker.identity, 2), (_Maker.broadcast, 3),
-    (_Maker.permute, 3), (_Maker.reshape, 3), (_Maker.slice, 2), (_Maker.put, 2), (_Maker.concatenate, 1),
-    (_Maker.reduce, 4), (_Maker.contract, 3), (_Maker.gather, 1), (_Maker.scatter_add, 1), (_Maker.argsort, 1),
-    (_Maker.draw, 1), (_Maker.create, 1),
+    (Maker.elementwise, 16), (Maker.select, 2), (Maker.cast, 3), (Maker.identity, 2), (Maker.broadcast, 3),
+    (Maker.permute, 3), (Maker.reshape, 3), (Maker.slice, 2), (Maker.put, 2), (Maker.concatenate, 1),
+    (Maker.reduce, 4), (Maker.contract, 3), (Maker.gather, 1), (Maker.scatter_add, 1), (Maker.argsort, 1),
+    (Maker.draw, 1), (Maker.create, 1),
 )
 MAKERS = [make for make, _ in WEIGHTS]
 
 
-def _stretches(shape: tuple[sizes.Dim, ...], to: tuple[sizes.Dim, ...]) -> bool:
+def _stretches(shape: Shape, to: Shape) -> bool:
     lead = len(to) - len(shape)
     return lead >= 0 and all(n in (1, m) for n, m in zip(shape, to[lead:], strict=True))
 

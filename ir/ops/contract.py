@@ -77,10 +77,13 @@ def _for_second(spec: str) -> str:
 
 
 def _product(x: np.ndarray, y: np.ndarray, a: str, b: str, out: str) -> np.ndarray:
-    """As one batched matrix product of contiguous operands, so that the order of sums does not depend on memory."""
-    both = [c for c in out if c in a and c in b]
-    left, right = [c for c in out if c not in b], [c for c in out if c not in a]
-    inner = [c for c in a if c not in out]
+    """As one batched matrix product of contiguous operands with their letters sorted.
+
+    So the order of sums depends neither on memory nor on the order in which the operands' dimensions stand.
+    """
+    both = sorted(set(a) & set(b) & set(out))
+    left, right = sorted(set(out) - set(b)), sorted(set(out) - set(a))
+    inner = sorted(set(a) - set(out))
     size = dict(zip(a, x.shape, strict=True)) | dict(zip(b, y.shape, strict=True))
     count = lambda letters: int(np.prod([size[c] for c in letters], dtype=np.int64))  # noqa: E731
     batch = [size[c] for c in both]

@@ -1,0 +1,129 @@
+"""Rules of ops that only place elements: what cancels, what composes, what is nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.graph import Value
+from ...ir.sizes import Dim, Shape, dim, least, poly
+from .pattern import Computed, op, rule, variables
+
+x, y, z, base, new, zero = variables("x y z base new zero")
+order, inner, outer, shape, axis = variables("order inner outer shape axis")
+starts, stops, steps = variables("starts stops steps")
+starts2, stops2, steps2 = variables("starts2 stops2 steps2")
+
+At = tuple[Any, ...]
+
+
+def same_shape(x: Value, shape: Shape) -> bool:
+    """Whether ``x`` has the shape already."""
+    return x.type.shape == tuple(shape)
+
+
+def moves_ones(x: Value, order: At) -> bool:
+    """Whether an order only moves dimensions of size 1: the elements stay in row-major order."""
+    kept = [d for d in order if x.type.shape[d] != 1]
+    return kept == sorted(kept)
+
+
+def adds_leading_ones(x: Value, inner: Shape) -> bool:
+    """Whether a shape is that of ``x`` behind sizes of 1."""
+    own = x.type.shape
+    lead = len(inner) - len(own)
+    return lead >= 0 and tuple(inner[lead:]) == own and all(n == 1 for n in inner[:lead])
+
+
+def takes_all(x: Value, starts: At, stops: At, steps: At) -> bool:
+    """Whether a slice is the whole of ``x``."""
+    return tuple(stops) == x.type.shape and all(a == 0 for a in starts) and all(s == 1 for s in steps)
+
+
+def composes(steps: At, steps2: At, starts2: At, stops2: At) -> bool:
+    """Whether two slices are one: in steps of 1, or where every number is known."""
+    return all(
+        s == t == 1 or (isinstance(a, int) and isinstance(b, int))
+        for s, t, a, b in zip(steps, steps2, starts2, stops2, strict=True)
+    )
+
+
+def _composed_stop(a: Dim, s: int, a2: Dim, b2: Dim, t: int) -> Dim:
+    if s == t == 1:
+        return dim(poly(a) + b2)
+    assert isinstance(a2, int) and isinstance(b2, int)
+    count = -(-(b2 - a2) // t)
+    return dim(poly(a) + a2 * s + ((count - 1) * s * t + 1 if count > 0 else 0))
+
+
+_starts = Computed(
+    lambda starts, steps, starts2: tuple(
+        [dim(poly(a) + a2 * s) for a, s, a2 in zip(starts, steps, starts2, strict=True)]
+    )
+)
+_stops = Computed(
+    lambda starts, steps, starts2, stops2, steps2: tuple(
+        map(_composed_stop, starts, steps, starts2, stops2, steps2)
+    )
+)
+_steps = Computed(lambda steps, steps2: tuple([s * t for s, t in zip(steps, steps2, strict=True)]))
+
+
+def disjoint(starts: At, stops: At, steps: At, starts2: At, stops2: At, steps2: At) -> bool:
+    """Whether two slices of steps of 1 certainly share no element."""
+    for a, b, a2, b2 in zip(starts, stops, starts2, stops2, strict=True):
+        before, after = least(dim(poly(a2) - b)), least(dim(poly(a) - b2))
+        if (before is not None and before >= 0) or (after is not None and after >= 0):
+            return True
+    return False
+
+
+_same_place = {"starts": starts, "stops": stops, "steps": steps}
+_other_place = {"starts": starts2, "stops": stops2, "steps": steps2}
+
+VIEWS = (
+    rule("permute-nothing", op.permute(x, order=order), x, where=lambda order: tuple(order) == tuple(range(len(order)))),
+    rule("permute-permute", op.permute(op.permute(x, order=inner), order=outer),
+         op.permute(x, order=Computed(lambda inner, outer: tuple([inner[d] for d in outer])))),
+    rule("permute-ones", op.permute(x, order=order),
+         op.reshape(x, shape=Computed(lambda x, order: tuple([x.type.shape[d] for d in order]))), where=moves_ones),
+    rule("reshape-nothing", op.reshape(x, shape=shape), x, where=same_shape),
+    rule("reshape-reshape", op.reshape(op.reshape(x, shape=inner), shape=outer), op.reshape(x, shape=outer)),
+    rule("broadcast-nothing", op.broadcast(x, shape=shape), x, where=same_shape),
+    rule("broadcast-broadcast", op.broadcast(op.broadcast(x, shape=inner), shape=outer), op.broadcast(x, shape=outer)),
+    rule("broadcast-reshape", op.broadcast(op.reshape(x, shape=inner), shape=outer), op.broadcast(x, shape=outer),
+         where=adds_leading_ones),
+    rule("slice-all", op.slice(x, **_same_place), x, where=takes_all),
+    rule("slice-slice", op.slice(op.slice(x, **_same_place), **_other_place),
+         op.slice(x, starts=_starts, stops=_stops, steps=_steps), where=composes),
+    rule("concatenate-one", op.concatenate(x), x),
+)  # fmt: skip
+
+IDENTITIES = (
+    rule("alias", op.alias(x), x),
+    rule("detach", op.detach(x), x),
+    rule("overwrite", op.overwrite(x, y), y),
+)
+
+PUTS = (
+    rule("put-all", op.put(base, new, **_same_place), new, where=lambda base, starts, stops, steps: takes_all(base, starts, stops, steps)),
+    rule("put-none", op.put(base, new), base, where=lambda new: any(n == 0 for n in new.type.shape)),
+    rule("put-back", op.put(x, op.slice(x, **_same_place), **_same_place), x),
+    rule("put-put", op.put(op.put(base, x, **_same_place), new, **_same_place), op.put(base, new, **_same_place)),
+    rule("slice-put", op.slice(op.put(base, new, **_same_place), **_same_place), new),
+    rule("slice-beside-put", op.slice(op.put(base, new, **_same_place), **_other_place),
+         op.slice(base, **_other_place), where=disjoint),
+    # The derivative of many slices is a sum of zeros with one part each: write the parts side by side. The sums with
+    # 0 stay, because -0.0 + 0.0 is +0.0.
+    rule("add-put", op.put(base, x, **_same_place) + op.put(zero, y, **_other_place),
+         op.put(op.put(base, x, **_same_place) + 0, op.slice(base, **_other_place) + y, **_other_place),
+         where=lambda zero, starts, stops, steps, starts2, stops2, steps2:
+         _is_zero(zero) and disjoint(starts, stops, steps, starts2, stops2, steps2)),
+    rule("put-add-zero", op.put(base, x, **_same_place) + 0.0, op.put(base + 0.0, x + 0.0, **_same_place),
+         where=lambda base: base.dtype.kind == "f"),
+)  # fmt: skip
+
+
+def _is_zero(value: Value) -> bool:
+    """A constant that is +0 (a sum with -0.0 would keep -0.0), and no complex number."""
+    node = value.node
+    return node.op.name == "constant" and value.dtype.kind in "iuf" and str(node.attributes[0]) in ("0", "0.0")
