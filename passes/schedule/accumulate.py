@@ -258,7 +258,7 @@ def lanes(kernel: Kernel, buffer: str, axis: str, memory: str = "registers") -> 
             """The copy of the nest that reaches every lane."""
             for part in group:
                 for nest in skeleton((part,), keep, lambda s: [fn(s)] if s in mine else [], set()):
-                    if _covers(nest, box):
+                    if len(mine) == 1 or _covers(nest, box):
                         return (nest,)
             raise ScheduleError(f"lanes: no copy of loop {axis!r} reaches all lanes")
 

@@ -82,14 +82,17 @@ def schedule_contraction(plan: Plan, c: Contraction) -> None:
     depth = next((x for x in c.sums if stride(b, c.b.index, x) == 1), None)
     lane = next((x for x in c.columns if stride(out, c.store.index, x) == 1), None)
     across = next((x for x in c.columns if stride(b, c.b.index, x) == 1), None)
-    if lane is None or c.extent(lane) == 1 or (depth and not across and _is_vector(c)):
+    turned = across != lane
+    if lane is None or c.extent(lane) == 1 or (depth and turned and not _may_turn(c, lane)):
         return _schedule_dots(plan, c)
-    _schedule_tiles(plan, c, lane, turned=across != lane, fused=fused)
+    _schedule_tiles(plan, c, lane, turned, fused)
 
 
-def _is_vector(c: Contraction) -> bool:
-    """Is one side a single row, so that packing would cost as much as the product?"""
-    return all(c.extent(x) == 1 for x in c.rows)
+def _may_turn(c: Contraction, lane: str) -> bool:
+    """Is there a whole matrix of known size to turn, and more than one row to gain from it?"""
+    fixed = type(c.extent(lane)) is int and all(type(c.extent(x)) is int for x in c.sums)
+    whole = len(c.sums) == 1 and len(c.columns) == 1
+    return fixed and whole and any(c.extent(x) != 1 for x in c.rows)
 
 
 # ---- dot products: lanes along the sum ----
