@@ -1,4 +1,4 @@
-"""Coefficients of minimax polynomials, lowest degree first (own fits by the Remez exchange, weighted for relative error)."""
+"""Coefficients of minimax polynomials, lowest degree first (fitted by the Remez exchange for relative error)."""
 
 EXP5 = (
     0.499992311000824,

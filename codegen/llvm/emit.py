@@ -1,4 +1,4 @@
-"""Typed LLVM instructions as text: values with a kind and a number of lanes, and a builder that numbers equal ones once."""
+"""Typed LLVM instructions as text: values with a kind and lanes, and a builder that keeps equal ones once."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ def type_of(kind: str, lanes: int) -> str:
     return SCALARS[kind] if lanes == 0 else f"<{lanes} x {SCALARS[kind]}>"
 
 
+def bits_of(value: float) -> int:
+    """The bits of an f64: how LLVM spells floats."""
+    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
 def literal(kind: str, value: Any) -> str:
     """A number as LLVM spells it."""
     if kind == "f32":
-        return "0x%016X" % struct.unpack("<Q", struct.pack("<d", float(np.float32(value))))[0]
+        return f"0x{bits_of(float(np.float32(value))):016X}"
     if kind == "f64":
-        return "0x%016X" % struct.unpack("<Q", struct.pack("<d", float(value)))[0]
+        return f"0x{bits_of(float(value)):016X}"
     if kind == "f16":
-        return "0xH%04X" % int(np.float16(value).view(np.uint16))
+        return f"0xH{int(np.float16(value).view(np.uint16)):04X}"
     if kind == "bool":
         return "true" if value else "false"
     return str(int(value))

@@ -1,0 +1,154 @@
+"""The functions of analysis as polynomials on vectors of any width: exp, log, tanh, sigmoid, erf.
+
+Errors, in units in the last place, over all the arguments tried: f32 exp 1.01, log 0.94, tanh 1.94, sigmoid 2.34, erf
+1.31; f64 exp 0.98, log 0.81, tanh 1.36, erf 0.93. Special values are IEEE's.
+Sources: Cody and Waite, Software Manual for the Elementary Functions, 1980 (reductions); Remez (fits).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from . import coefficients as c
+from .emit import Builder, Value
+
+INF, NAN = math.inf, math.nan
+LOG2E = 1 / math.log(2)
+LN2_HIGH, LN2_LOW = 0.693359375, float(np.float32(math.log(2) - 0.693359375))
+DLN2_HIGH = int(math.log(2) * 2**32) / 2**32
+DLN2_LOW = 1.9082149292705877e-10 + (0.6931471803691238 - DLN2_HIGH)
+
+
+def horner(b: Builder, x: Value, coefficients: tuple[float, ...]) -> Value:
+    """A polynomial, lowest coefficient first."""
+    r = x.like(coefficients[-1])
+    for a in coefficients[-2::-1]:
+        r = b.fma(r, x, a)
+    return r
+
+
+def power_of_two(n: Value) -> Value:
+    """``2**n`` for integers in the range of normal exponents."""
+    return ((n + 127) << 23).as_float() if n.kind == "i32" else ((n + 1023) << 52).as_float()
+
+
+def scale(p: Value, n: Value) -> Value:
+    """``p * 2**n`` in two steps, so that denormal results and infinity come out right."""
+    half = n.arithmetic_shift(1)
+    return p * power_of_two(half) * power_of_two(n - half)
+
+
+def nearest(b: Builder, x: Value, factor: float) -> tuple[Value, Value]:
+    """``x * factor`` rounded to an integer, as a float and as an integer, by the magic number."""
+    magic = 12582912.0 if x.kind == "f32" else 6755399441055744.0
+    t = b.fma(x, factor, magic)
+    return t - magic, t.bits() - (0x4B400000 if x.kind == "f32" else 0x4338000000000000)
+
+
+def clamp(x: Value, low: float | None, high: float | None) -> Value:
+    """``x`` held between two numbers; NaN stays."""
+    if low is not None:
+        x = x.compare("olt", low).select(low, x)
+    return x if high is None else x.compare("ogt", high).select(high, x)
+
+
+def absolute(b: Builder, x: Value) -> Value:
+    """The absolute value."""
+    if x.kind[0] == "f":
+        return b.intrinsic("fabs", x)
+    return x if x.kind in ("u8", "bool") else x.compare("slt", 0).select(0 - x, x)
+
+
+def exp_reduced(b: Builder, x: Value, terms: tuple[float, ...]) -> tuple[Value, Value]:
+    """``exp(x) = p * 2**n``: the polynomial part and n."""
+    n, ni = nearest(b, x, LOG2E)
+    high, low = (LN2_HIGH, LN2_LOW) if x.kind == "f32" else (DLN2_HIGH, DLN2_LOW)
+    r = b.fma(n, -low, b.fma(n, -high, x))
+    return b.fma(r * r, horner(b, r, terms), r) + 1.0, ni
+
+
+def exp(b: Builder, x: Value) -> Value:
+    """The exponential."""
+    bounds = (-104.0, 89.0) if x.kind == "f32" else (-746.0, 710.0)
+    return scale(*exp_reduced(b, clamp(x, *bounds), c.EXP6 if x.kind == "f32" else c.DEXP11))
+
+
+def log(b: Builder, x: Value) -> Value:
+    """The natural logarithm."""
+    return log32(b, x) if x.kind == "f32" else log64(b, x)
+
+
+def log_special(x: Value, r: Value) -> Value:
+    """The results for zero, negative numbers, infinity and NaN."""
+    r = x.compare("olt", INF).select(r, x)
+    r = x.compare("olt", 0.0).select(x.like(NAN), r)
+    return x.compare("oeq", 0.0).select(x.like(-INF), r)
+
+
+def log32(b: Builder, x: Value) -> Value:
+    """The logarithm of an f32."""
+    tiny = x.compare("olt", 1.17549435e-38)
+    bits = tiny.select(x * 8388608.0, x).bits()
+    e = (bits - 0x3F2AAAAB) & -8388608
+    f = (bits - e).as_float() - 1.0
+    ef = e.arithmetic_shift(23).convert("sitofp", "f32") + tiny.select(-23.0, x.like(0.0))
+    r = b.fma(f * f, horner(b, f, c.LOG8), f)
+    return log_special(x, b.fma(ef, math.log(2), r))
+
+
+def log64(b: Builder, x: Value) -> Value:
+    """The logarithm of an f64."""
+    tiny = x.compare("olt", 2.2250738585072014e-308)
+    bits = tiny.select(x * 2.0**54, x).bits()
+    e = (bits - 0x3FE6A09E667F3BCD) & -4503599627370496
+    f = (bits - e).as_float() - 1.0
+    ef = e.arithmetic_shift(52).convert("sitofp", "f64") + tiny.select(-54.0, x.like(0.0))
+    s = f / (f + 2.0)
+    z = s * s
+    half = f * f * 0.5
+    r = half - b.fma(s, half + z * horner(b, z, c.DLOG6), ef * DLN2_LOW)
+    return log_special(x, b.fma(ef, DLN2_HIGH, f - r))
+
+
+def tanh(b: Builder, x: Value) -> Value:
+    """The hyperbolic tangent."""
+    a = absolute(b, x)
+    if x.kind == "f32":
+        p, n = exp_reduced(b, clamp(a, None, 9.1) * 2.0, c.EXP5)
+        terms: tuple[float, ...] = c.TANH4
+    else:
+        p, n = exp_reduced(b, clamp(a, None, 20.0) * 2.0, c.DEXP11)
+        terms = c.DTANH10
+    large = 1.0 - 2.0 / (p * power_of_two(n) + 1.0)
+    z = a * a
+    small = b.fma(a * z, horner(b, z, terms), a)
+    return b.intrinsic("copysign", a.compare("ult", 0.6).select(small, large), x)
+
+
+def sigmoid(b: Builder, x: Value) -> Value:
+    """``1 / (1 + exp(-x))``, without overflow on either side."""
+    e = exp(b, -absolute(b, x))
+    return x.compare("olt", 0.0).select(e, x.like(1.0)) / (e + 1.0)
+
+
+def erf(b: Builder, x: Value) -> Value:
+    """The error function."""
+    a = absolute(b, x)
+    if x.kind == "f32":
+        t = clamp(a, None, 4.0)
+        p, n = exp_reduced(b, -b.fma(t, horner(b, t, c.ERFL6), t), c.EXP5)
+        large, limit = 1.0 - p * power_of_two(n), 0.921875
+        terms: tuple[float, ...] = c.ERFS5
+    else:
+        t = clamp(a, 1.0, 6.0)
+        q = t * t
+        low = b.intrinsic("fma", t, t, -q)
+        p, n = exp_reduced(b, -q, c.DEXP11)
+        e = p * power_of_two(n)
+        e = b.fma(e, -low, e)
+        large, limit, terms = 1.0 - e * horner(b, (t - 2.0) / (t + 2.0), c.DERFC13), 1.0, c.DERFS11
+    z = x * x
+    small = b.fma(x, horner(b, z, terms), x)
+    return a.compare("ult", limit).select(small, b.intrinsic("copysign", large, x))
