@@ -32,6 +32,8 @@ class _Checker:
         self.sizes = {s.name for s in kernel.sizes}
         self.buffers: dict[str, tuple[Buffer, int]] = {}
         self.loops: list[Loop] = []
+        self.phase = 0
+        self.born: dict[str, int] = {}
 
     def broken(self, what: str) -> GraphError:
         """A nest without meaning."""
@@ -73,13 +75,22 @@ class _Checker:
             self.in_sizes(n, self.sizes, f"buffer {b.name!r}")
         if self.ready and b.memory == "registers" and any(type(n) is Poly for n in b.shape):
             raise self.unready(f"{b.name!r} is in registers, but its shape is no number: {b}")
+        if self.ready and b.memory == "local" and self.loops:
+            if any(type(n) is Poly for n in b.shape):
+                raise self.unready(
+                    f"{b.name!r} is local to a loop, but its shape is no number: {b}"
+                )
         self.buffers[b.name] = (b, len(self.loops))
+        self.born[b.name] = self.phase
 
     def body(self, body: Body, depth: int) -> None:
         """Statements; what they declare ends with them."""
         before = dict(self.buffers)
         for s in body:
+            alone = not depth and type(s) is Loop and s.kind == "parallel"
+            self.phase += alone
             self.statement(s, depth)
+            self.phase += alone
         self.buffers = before
 
     def statement(self, s: Stmt, depth: int) -> None:
@@ -178,6 +189,11 @@ class _Checker:
 
     def register(self, b: Buffer, index: Sequence[Place], depth: int) -> None:
         """Registers have numbers: their indices move with unrolled loops and one lane only."""
+        if self.born[b.name] != self.phase:
+            raise self.unready(f"register {b.name!r} does not live across a parallel loop")
+        for o in self.loops[depth:]:
+            if o.kind == "outlined":
+                raise self.unready(f"register {b.name!r} does not reach into outlined {o.axis!r}")
         for o in self.loops:
             if o.kind == "unrolled" or o.extent == 1:
                 continue

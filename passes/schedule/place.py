@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...ir.errors import ScheduleError
 from ...ir.loops.expr import Expr, Load, Place, map_expr
-from ...ir.loops.nest import Kernel, Let, Loop, Prefetch, Stmt, Store
+from ...ir.loops.nest import Buffer, Kernel, Let, Loop, Prefetch, Stmt, Store
 from ...ir.loops.nest import buffer as new_buffer
 from ...ir.loops.walk import (
     Body,
@@ -95,6 +95,61 @@ def begins(body: Body, buffer: str) -> bool:
         if s.buffer == buffer:
             return not s.reduce or s.start is not None
     return False
+
+
+def hold(kernel: Kernel, buffer: str, memory: str) -> Kernel:
+    """Keep an intermediate elsewhere.
+
+    let t[] in registers   -->   let t[] in local
+    """
+
+    def change(body: Body) -> Body:
+        return rebuild(body, [(_held(s, buffer, memory, change),) for s in body])
+
+    body = change(kernel.body)
+    if body is kernel.body:
+        raise ScheduleError(f"hold: {buffer!r} is no intermediate that is not in {memory} yet")
+    return kernel.with_body(body)
+
+
+def _held(s: Stmt, buffer: str, memory: str, change: Callable[[Body], Body]) -> Stmt:
+    if type(s) is Loop:
+        return s.with_body(change(s.body))
+    if type(s) is Let and s.buffer.name == buffer and s.buffer.memory != memory:
+        b = s.buffer
+        return Let(new_buffer(b.name, b.dtype, b.shape, memory, strides=b.strides))
+    return s
+
+
+def hoist(kernel: Kernel, buffer: str) -> Kernel:
+    """Declare an intermediate once for the whole kernel, with a part for each iteration around it.
+
+    for r { let e[n]; .. e[j] .. }   -->   let e[R, n]; for r { .. e[r, j] .. }
+    """
+    found = [around for b, around in _with_loops(kernel.body, ()) if b.name == buffer]
+    if len(found) != 1 or not found[0]:
+        raise ScheduleError(f"hoist: {buffer!r} is not declared in one place inside a loop")
+    (around,) = found
+    b = buffers(kernel)[buffer]
+    outer = tuple(Poly({(loop.axis,): 1}) for loop in around)
+
+    def move(index: tuple[Place, ...]) -> tuple[Place, ...]:
+        return (*outer, *index)
+
+    shape = [*(loop.extent for loop in around), *b.shape]
+    body = redirect(_drop_let(kernel.body, buffer), buffer, buffer, move)
+    return kernel.with_body((Let(new_buffer(buffer, b.dtype, shape, "local")), *body))
+
+
+def _with_loops(body: Body, around: tuple[Loop, ...]) -> list[tuple[Buffer, tuple[Loop, ...]]]:
+    """Every buffer declared below, with the loops around it."""
+    out: list[tuple[Buffer, tuple[Loop, ...]]] = []
+    for s in body:
+        if type(s) is Let:
+            out.append((s.buffer, around))
+        elif type(s) is Loop:
+            out += _with_loops(s.body, (*around, s))
+    return out
 
 
 def _without(body: Body, axis: str) -> Body:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ...ir.errors import ScheduleError
 from ...ir.loops.bounds import factor
-from ...ir.loops.nest import Buffer, Kernel, Loop, Store
+from ...ir.loops.nest import Buffer, Kernel, Let, Loop, Store
 from ...ir.loops.walk import Body, accesses, buffers, lets, loops_of, stores
 from ...ir.sizes import Dim, Poly, dim
 from ...ir.target import Target
@@ -151,6 +151,12 @@ def vectorize_loop(plan: Plan, axis: str, unroll: int = UNROLL) -> None:
 
 
 def spread(plan: Plan, axis: str, least: float = 20_000) -> None:
-    """Run the loops over ``axis`` on all threads, if there is enough to do and it is legal."""
-    if work(plan.kernel) >= least:
-        plan.attempt("parallel", axis)
+    """Run the loops over ``axis`` on all threads, if there is enough to do and it is legal.
+
+    What is computed once before them goes to memory: registers do not cross threads.
+    """
+    if work(plan.kernel) < least or not plan.attempt("parallel", axis):
+        return
+    for s in plan.kernel.body:
+        if type(s) is Let and s.buffer.memory == "registers":
+            plan.step("hold", s.buffer.name, "local")

@@ -10,7 +10,7 @@ from .contraction import find_contraction, schedule_contraction
 from .elementwise import schedule_elementwise
 from .plan import Plan, is_contiguous, reduced, spread
 from .reduction import schedule_columns, schedule_full
-from .rows import schedule_rows
+from .rows import hoist_open, schedule_rows
 from .schedule import Step
 
 
@@ -27,6 +27,7 @@ def schedule_kernel(kernel: Kernel, target: Target) -> tuple[Kernel, list[Step]]
     except ScheduleError as error:
         reason = str(error)
     plan = Plan(kernel, target)
+    hoist_open(plan)
     for loop in [s for s in kernel.body if type(s) is Loop]:
         spread(plan, loop.axis)
     return plan.finish(), [("plain", reason), *plan.steps]

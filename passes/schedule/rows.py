@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from ...ir.errors import ScheduleError
 from ...ir.loops.nest import Let, Loop
-from ...ir.loops.walk import Body, loops_of, reads, stores
+from ...ir.loops.walk import Body, lets, loops_of, reads, stores
 from .plan import Plan, cost, innermost, is_contiguous, spread, vectorize_loop
+
+STACK = 1 << 14  # elements of a local row that may lie on a thread's stack
 
 
 def schedule_rows(plan: Plan) -> None:
     """Join loops over a row where that is legal, keep its intermediate in the output, use vectors."""
     _join_loops(plan)
     _reuse_outputs(plan)
+    hoist_open(plan)
     for axis in dict.fromkeys(loop.axis for loop in innermost(plan.kernel.body)):
         _vectorize(plan, axis)
     for loop in [s for s in plan.kernel.body if type(s) is Loop]:
@@ -70,6 +75,16 @@ def _reuse_outputs(plan: Plan) -> None:
         ]
         if made:
             plan.attempt("reuse", let, made[-1])
+
+
+def hoist_open(plan: Plan) -> None:
+    """A row of unknown length cannot lie on a stack: it gets a place in the workspace."""
+    for b in list(lets(plan.kernel.body)):
+        top = any(type(s) is Let and s.buffer.name == b.name for s in plan.kernel.body)
+        if not top and any(type(n) is not int for n in b.shape):
+            plan.step("hoist", b.name)
+        elif not top and b.memory == "local" and math.prod(b.shape) > STACK:  # type: ignore[type-var]
+            plan.step("hoist", b.name)
 
 
 def _row_lets(body: Body) -> list[str]:

@@ -12,7 +12,7 @@ from ...ir.loops.walk import stores
 from .accumulate import accumulate, explicit_start, lanes
 from .kinds import bind, outline, parallel, prefetch, stream, unroll, vectorize
 from .order import distribute, fuse, rename, reorder
-from .place import forward, place, reuse
+from .place import forward, hoist, hold, place, reuse
 from .split import cut, simplify, split
 from .stage import stage
 
@@ -20,7 +20,7 @@ Step = tuple[Any, ...]
 
 _ALL: tuple[Callable[..., Kernel], ...] = (
     split, cut, simplify, reorder, fuse, distribute, rename, parallel, vectorize, unroll, outline, bind,
-    stream, prefetch, place, forward, reuse, accumulate, explicit_start, lanes, stage,
+    stream, prefetch, place, hold, hoist, forward, reuse, accumulate, explicit_start, lanes, stage,
 )  # fmt: skip
 
 STEPS: dict[str, Callable[..., Kernel]] = {step.__name__: step for step in _ALL}

@@ -107,7 +107,7 @@ def random_arrays(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str,
 
 MENU = ["split"] * 4 + [
     "cut", "reorder", "reorder", "fuse", "unroll", "vectorize", "distribute", "place", "accumulate",
-    "accumulate", "lanes", "lanes", "stage", "stage", "forward", "rename", "reuse", "parallel", "outline", "tile",
+    "accumulate", "lanes", "lanes", "stage", "stage", "forward", "rename", "reuse", "parallel", "outline", "tile", "hold", "hoist",
 ]  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def random_steps(kernel: Kernel, rng: random.Random, count: int) -> list[tuple]:
     tail = rng.choice(["cut", "cut", "clamp", "mask", (2,), (3, 2)])
     order = rng.choice([None, None, (0, 1), (1, 0), (1, 0, 1), (0, 1, 0)])
     pieces = rng.sample(known, min(len(known), rng.randint(2, 5)))
-    cuts = ("split", axis, factor, f"u{count}", f"v{count}", tail)
+    cuts = ("split", axis, factor, f"u{count}", f"t{count}", tail)
     menu = {
         "split": [cuts], "cut": [("cut", axis, factor)], "reorder": [("reorder", *pieces)],
         "fuse": [("fuse", axis, rng.choice(["", other]))], "unroll": [("unroll", axis)],
@@ -129,9 +129,10 @@ def random_steps(kernel: Kernel, rng: random.Random, count: int) -> list[tuple]:
         "stage": [("stage", buffer, rng.choice([axis, None]), order, "local", rng.choice([0, 3]), None, factor)],
         "forward": [("forward", buffer)], "rename": [("rename", axis, f"w{count}", rng.choice(["", buffer]))],
         "reuse": [("reuse", buffer, rng.choice(names))], "parallel": [("parallel", axis)],
-        "outline": [("outline", axis)],
+        "outline": [("outline", axis)], "hoist": [("hoist", buffer)],
+        "hold": [("hold", buffer, memory)],
         "tile": [cuts, ("split", other, 2, f"p{count}", f"q{count}", "clamp"),
-                 ("reorder", *pieces, f"p{count}", f"q{count}", f"v{count}")],
+                 ("reorder", *pieces, f"p{count}", f"q{count}", f"t{count}")],
     }  # fmt: skip
     return menu[rng.choice(MENU)]
 
