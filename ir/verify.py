@@ -19,6 +19,8 @@ def verify(graph: Graph) -> Graph:
         known.add(value)
     for node in graph.nodes:
         _verify_node(graph, node, known)
+        if not known.isdisjoint(node.results):
+            raise GraphError(f"{graph.name}: {node.op.name} stands twice ({node.site})")
         known.update(node.results)
     for value in graph.roots:
         if value not in known:

@@ -14,13 +14,12 @@ from ..ir.op import OPS, Op
 from ..ir.source import NOWHERE, Site
 from .eliminate_dead import eliminate_dead
 from .fold import fold
-from .merge_equal import key_of
+from .merge_equal import COMMUTATIVE, key_of
 from .rules import RULES
 from .rules.index import Index
 from .rules.pattern import build
 
 _CONSTANT = OPS["constant"]
-_ORDERED = frozenset(OPS[n] for n in ("add", "mul", "maximum", "minimum", "eq", "ne", "bitwise_and", "bitwise_or", "bitwise_xor"))
 _INDEX = Index(RULES)
 
 
@@ -46,10 +45,7 @@ class Simplifier:
         for node in graph.nodes:
             operands = tuple([look(v, v) for v in node.operands])
             self.site = node.site
-            if operands == node.operands:
-                found = self.add(node)
-            else:
-                found = self.add(self._rebuilt(node, operands))
+            found = self.add(node if operands == node.operands else self._rebuilt(node, operands))
             if found is not node.results:
                 now.update(zip(node.results, found, strict=True))
         return graph.replace(
@@ -86,7 +82,7 @@ class Simplifier:
         if folded is not None:
             number, type = folded
             return (self.append(_CONSTANT, (), (number, *type)),)
-        if node.op in _ORDERED and node.operands[0].node.op is _CONSTANT:
+        if node.op in COMMUTATIVE and node.operands[0].node.op is _CONSTANT:
             return (self.append(node.op, node.operands[::-1], node.attributes),)
         for rule in self.index.candidates(node):
             bound = rule.match(node)

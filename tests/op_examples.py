@@ -1,7 +1,7 @@
 """One row or more per op: what to call it with. The tests of ops, and of their compiled forms, are generated from it.
 
-pytest puts ``tests/`` on the path: ``from op_examples import EXAMPLES, Example``. A new op gets its tests by a row here
-(a row of the elementwise table needs none: its operands follow from its record, but its ``EXACT`` meaning stands below).
+pytest puts ``tests/`` on the path: ``from op_examples import EXAMPLES, Example``. A new op gets its tests by a row
+here (a row of the elementwise table needs only its ``EXACT`` meaning: its operands follow from its record).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gristmill.ir.ops.elementwise import ElementwiseOp
 class Example(NamedTuple):
     """One use of an op. ``shapes`` are those of its operands; ``dtypes`` those that operand 0 takes here.
 
-    ``exact`` gives the result in float64 (or the integers) from NumPy arrays; ``fixed`` the operands that do not vary with
-    the dtype (indices, conditions, states) as functions of a generator; ``smooth``: finite differences apply.
+    ``exact`` gives the result in float64 (or the integers) from NumPy arrays; ``fixed`` the operands that do not
+    vary with the dtype (indices, conditions, states), by a generator; ``smooth``: finite differences apply.
     """
 
     op: Op
@@ -29,7 +29,7 @@ class Example(NamedTuple):
     attributes: dict[str, Any]
     exact: Callable[..., Any]
     dtypes: tuple[Any, ...] = FLOATS
-    fixed: dict[int, Callable[[np.random.Generator], np.ndarray]] = {}
+    fixed: dict[int, Callable[[np.random.Generator], np.ndarray]] = {}  # noqa: RUF012 (read only)
     smooth: bool = True
 
     def __str__(self) -> str:
@@ -137,15 +137,19 @@ def _cut(x, starts, stops, steps):
 _CUT = {"starts": (1, 0), "stops": (3, 5), "steps": (1, 2)}
 _NONE = {"starts": (0, 2), "stops": (0, 2), "steps": (1, 1)}
 
+# fmt: off
 OTHERS = [
     Example(OPS["select"], ((3, 5),) * 3, {}, np.where, DTYPES, {0: condition(3, 5)}),
     Example(OPS["select"], ((),) * 3, {}, np.where, DTYPES, {0: condition()}),
-    Example(OPS["cast"], ((3, 4),), {"dtype": float32}, lambda x, dtype: x.astype(np.float32), (*INTEGERS, *FLOATS), {}, False),
-    Example(OPS["cast"], ((3, 4),), {"dtype": float64}, lambda x, dtype: x.astype(float), (bool_, *INTEGERS, *FLOATS)),
+    Example(OPS["cast"], ((3, 4),), {"dtype": float32},
+            lambda x, dtype: x.astype(np.float32), (*INTEGERS, *FLOATS), {}, False),
+    Example(OPS["cast"], ((3, 4),), {"dtype": float64},
+            lambda x, dtype: x.astype(float), (bool_, *INTEGERS, *FLOATS)),
     Example(OPS["alias"], ((3, 4),), {}, lambda x: x, DTYPES),
     Example(OPS["detach"], ((3, 4),), {}, lambda x: x, DTYPES, {}, False),
     Example(OPS["overwrite"], ((3, 4),) * 2, {}, lambda old, new: new, DTYPES, {}, False),
-    Example(OPS["broadcast"], ((3, 1),), {"shape": (2, 3, 5)}, lambda x, shape: x + np.zeros(shape, x.dtype), NUMERIC),
+    Example(OPS["broadcast"], ((3, 1),), {"shape": (2, 3, 5)},
+            lambda x, shape: x + np.zeros(shape, x.dtype), NUMERIC),
     Example(OPS["broadcast"], ((),), {"shape": (0, 3)}, lambda x, shape: x + np.zeros(shape, x.dtype), NUMERIC),
     Example(OPS["permute"], ((2, 3, 5),), {"order": (2, 0, 1)}, lambda x, order: np.moveaxis(x, 2, 0), DTYPES),
     Example(OPS["permute"], ((),), {"order": ()}, lambda x, order: x, DTYPES),
@@ -155,31 +159,39 @@ OTHERS = [
     Example(OPS["slice"], ((3, 5),), _NONE, _cut, DTYPES),
     Example(OPS["put"], ((3, 5), (2, 3)), _CUT, _put, DTYPES),
     Example(OPS["put"], ((3, 5), (0, 0)), _NONE, _put, DTYPES),
-    Example(OPS["concatenate"], ((2, 3), (2, 1), (2, 0)), {"axis": 1}, lambda *xs, axis: np.concatenate(xs, axis), DTYPES),
+    Example(OPS["concatenate"], ((2, 3), (2, 1), (2, 0)), {"axis": 1},
+            lambda *xs, axis: np.concatenate(xs, axis), DTYPES),
     Example(OPS["concatenate"], ((2,),), {"axis": 0}, lambda x, axis: x, DTYPES),
     Example(OPS["sum"], ((3, 5, 7),), {"axes": (0, 2)}, _sum, NUMERIC),
     Example(OPS["sum"], ((3, 5),), {"axes": ()}, _sum, NUMERIC),
     Example(OPS["sum"], ((0, 5),), {"axes": (0,)}, _sum, NUMERIC),
     Example(OPS["sum"], ((1, 131),), {"axes": (0, 1)}, _sum, NUMERIC),
-    Example(OPS["amax"], ((3, 5, 7),), {"axes": (0, 2)}, lambda x, axes: np.max(x, axes), (bool_, *INTEGERS, *FLOATS)),
+    Example(OPS["amax"], ((3, 5, 7),), {"axes": (0, 2)},
+            lambda x, axes: np.max(x, axes), (bool_, *INTEGERS, *FLOATS)),
     Example(OPS["amax"], ((3, 0, 2),), {"axes": (0, 2)}, lambda x, axes: np.max(x, axes), (*INTEGERS, *FLOATS)),
-    Example(OPS["argmax"], ((3, 7),), {"axis": 1}, lambda x, axis: np.argmax(x, axis), (*INTEGERS, *FLOATS), {}, False),
-    Example(OPS["argmax"], ((7, 0),), {"axis": 0}, lambda x, axis: np.argmax(x, axis), (*INTEGERS, *FLOATS), {}, False),
+    Example(OPS["argmax"], ((3, 7),), {"axis": 1},
+            lambda x, axis: np.argmax(x, axis), (*INTEGERS, *FLOATS), {}, False),
+    Example(OPS["argmax"], ((7, 0),), {"axis": 0},
+            lambda x, axis: np.argmax(x, axis), (*INTEGERS, *FLOATS), {}, False),
     Example(OPS["argsort"], ((3, 7),), {"axis": 0}, _sorted_places, (*INTEGERS, *FLOATS), {}, False),
-    Example(OPS["argsort"], ((3, 7),), {"axis": 1, "descending": True}, _sorted_places, (*INTEGERS, *FLOATS), {}, False),
+    Example(OPS["argsort"], ((3, 7),), {"axis": 1, "descending": True},
+            _sorted_places, (*INTEGERS, *FLOATS), {}, False),
     Example(OPS["contract"], ((3, 5), (2, 5)), {"spec": "bi,oi->bo"}, _contract, NUMERIC),
     Example(OPS["contract"], ((2, 3, 5), (5, 2, 7)), {"spec": "abi,iac->cab"}, _contract, NUMERIC),
     Example(OPS["contract"], ((5,), (5,)), {"spec": "i,i->"}, _contract, NUMERIC),
     Example(OPS["contract"], ((2,), (3,)), {"spec": "a,b->ba"}, _contract, NUMERIC),
     Example(OPS["contract"], ((2, 0), (0, 3)), {"spec": "ai,ib->ab"}, _contract, NUMERIC),
     Example(OPS["gather"], ((4, 5), (2, 7)), {"axis": 1}, np.take_along_axis, DTYPES, {1: places(5, 4, 7)}),
-    Example(OPS["gather"], ((4, 5), (3, 2)), {"axis": 0}, lambda x, i, axis: np.take_along_axis(x[:, :2], i, 0), DTYPES, {1: places(4, 3, 2)}),
+    Example(OPS["gather"], ((4, 5), (3, 2)), {"axis": 0},
+            lambda x, i, axis: np.take_along_axis(x[:, :2], i, 0), DTYPES, {1: places(4, 3, 2)}),
     Example(OPS["scatter_add"], ((4, 5), (3, 5), (3, 5)), {"axis": 0}, _scatter, NUMERIC, {1: places(4, 3, 5)}),
     Example(OPS["scatter_add"], ((4,), (0,), (0,)), {"axis": 0}, _scatter, NUMERIC, {1: places(4, 0)}),
     Example(OPS["random_bits"], ((2,),), {"shape": (3, 50)}, None, (int64,), {0: state}, False),
     Example(OPS["random_bits"], ((2,),), {"shape": (70,), "bits": 64}, None, (int64,), {0: state}, False),
-    Example(OPS["random_advance"], ((2,),), {"count": 9}, lambda s, count: s + [0, count], (int64,), {0: state}, False),
-    Example(OPS["constant"], (), {"value": 2.5, "dtype": float64, "shape": (2, 3)}, lambda value, dtype, shape: np.full(shape, value), ()),
+    Example(OPS["random_advance"], ((2,),), {"count": 9},
+            lambda s, count: s + np.array([0, count]), (int64,), {0: state}, False),
+    Example(OPS["constant"], (), {"value": 2.5, "dtype": float64, "shape": (2, 3)},
+            lambda value, dtype, shape: np.full(shape, value), ()),
     Example(OPS["iota"], (), {"shape": (2, 3), "axis": 1}, lambda shape, axis: np.indices(shape)[axis], ()),
     Example(OPS["size"], (), {"value": 7}, lambda value: np.int64(value), ()),
 ]

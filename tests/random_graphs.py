@@ -1,8 +1,8 @@
 """Random graphs over all ops and dtypes, for every test that compares two ways to run a graph.
 
-pytest puts ``tests/`` on the path: ``from random_graphs import random_graph, random_arrays, random_sizes``. A seed gives
-the same graph on every run. ``exact`` keeps to ops whose compiled form is bit-equal to the reference. ``shrink`` cuts a
-failing graph down to the first value that fails.
+pytest puts ``tests/`` on the path: ``from random_graphs import random_graph, random_arrays, random_sizes``. A seed
+gives the same graph on every run. ``exact`` keeps to ops whose compiled form is bit-equal to the reference. ``shrink``
+cuts a failing graph down to the first value that fails. ``differences`` says why two arrays are not the same bits.
 
     graph = random_graph(7, symbolic=True)
     sizes = random_sizes(graph, 7)

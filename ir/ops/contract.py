@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
 from ..dtypes import bool_
 from ..errors import DTypeError, ShapeError
-from ..graph import Value
 from ..lowering import Contract as ContractLowering
 from ..lowering import Lowering
 from ..op import Op, Type
@@ -16,7 +15,7 @@ from ..sizes import Dim, equal
 from .elementwise import conjugate
 
 
-@lru_cache(maxsize=None)
+@cache
 def split_spec(spec: str) -> tuple[str, str, str]:
     """``"bi,oi->bo"`` as ``("bi", "oi", "bo")``; ShapeError where it is no product of two."""
     inputs, arrow, out = spec.partition("->")
@@ -25,7 +24,8 @@ def split_spec(spec: str) -> tuple[str, str, str]:
     clear = all(len(set(t)) == len(t) for t in (a, b, out)) and set(out) <= letters
     if not (arrow and comma and clear and (set(a) ^ set(b)) <= set(out)):
         raise ShapeError(
-            f"contract: {spec!r} must be like 'bi,oi->bo': a letter once in each term, and a letter of only one operand in the result"
+            f"contract: {spec!r} must be like 'bi,oi->bo': a letter once in each term, "
+            "and a letter of only one operand in the result"
         )
     return a, b, out
 
@@ -87,10 +87,11 @@ def _product(x: np.ndarray, y: np.ndarray, a: str, b: str, out: str) -> np.ndarr
     size = dict(zip(a, x.shape, strict=True)) | dict(zip(b, y.shape, strict=True))
     count = lambda letters: int(np.prod([size[c] for c in letters], dtype=np.int64))  # noqa: E731
     batch = [size[c] for c in both]
-    p = np.ascontiguousarray(x.transpose([a.index(c) for c in (*both, *left, *inner)])).reshape(*batch, count(left), count(inner))
-    q = np.ascontiguousarray(y.transpose([b.index(c) for c in (*both, *inner, *right)])).reshape(*batch, count(inner), count(right))
+    p = np.ascontiguousarray(x.transpose([a.index(c) for c in (*both, *left, *inner)]))
+    q = np.ascontiguousarray(y.transpose([b.index(c) for c in (*both, *inner, *right)]))
+    p, q = p.reshape(*batch, count(left), count(inner)), q.reshape(*batch, count(inner), count(right))
     order = [*both, *left, *right]
     return np.matmul(p, q).reshape([size[c] for c in order]).transpose([order.index(c) for c in out])
 
 
-contract = Contract()
+contract: Op = Contract()

@@ -78,7 +78,7 @@ class ScatterAdd(Op):
         check_range(self.name, index, x.shape[axis])
         wide = np.float32 if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x.dtype
         out = np.array(x, wide, order="C")
-        places = list(np.indices(index.shape, sparse=True))
+        places: list[np.ndarray] = list(np.indices(index.shape, sparse=True))
         places[axis] = index
         np.add.at(out, tuple(places), source.astype(wide, copy=False))
         return out.astype(x.dtype, copy=False)
@@ -112,6 +112,6 @@ class ArgSort(Op):
         return Host()
 
 
-
-
-gather, scatter_add, argsort = Gather(), ScatterAdd(), ArgSort()
+gather: Op = Gather()
+scatter_add: Op = ScatterAdd()
+argsort: Op = ArgSort()

@@ -9,6 +9,8 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..graph import Value
+from ..loops import Index as At
+from ..loops import Where, apply
 from ..lowering import Index, Lowering, Pointwise, Reinterpret, View
 from ..op import OPS, Op, Type
 from ..sizes import Dim, Shape, SizeError, at_least, dim, equal, poly, product
@@ -162,9 +164,25 @@ class Put(Op):
         return out
 
     def lower(self, base: Type, new: Type, starts: Any, stops: Any, steps: Any) -> Lowering:
-        from ..loops import place_inside
+        return Pointwise(lambda at, old, fresh: _inside(at, old, fresh, new.shape, starts, steps))
 
-        return Pointwise(lambda at, old, fresh: place_inside(at, old, fresh, new.shape, starts, steps))
+
+def _inside(at: Index, old: Any, fresh: Any, shape: Shape, starts: Shape, steps: Sequence[int]) -> Any:
+    """``fresh`` where every index lies in the slice, else ``old``."""
+    conditions = []
+    place: list[Any] = []
+    met: Any = None
+    for i, n, start, step in zip(at, shape, starts, steps, strict=True):
+        conditions.append((i, start, dim(start + poly(n) * step)))
+        if step == 1:
+            place.append(i - start)
+            continue
+        far = At(i - start)
+        place.append(apply("floordiv", far, step))
+        on = apply("eq", apply("rem", far, step), 0)
+        met = on if met is None else apply("and", met, on)
+    new, kept = fresh(place), old(at)
+    return Where(tuple(conditions), new if met is None else apply("select", met, new, kept), kept)
 
 
 def new_zeros(g: Value, new: Value) -> Value:
@@ -206,12 +224,23 @@ class Concatenate(Op):
         return slice_(g, starts=starts, stops=stops, steps=(1,) * len(g.shape))  # type: ignore[no-any-return]
 
     def lower(self, *xs: Type, axis: int) -> Lowering:
-        from ..loops import join_along
-
         def element(at: Index, *reads: Any) -> Any:
-            return join_along(at, reads, [x.shape[axis] for x in xs], axis)
+            start, parts = poly(0), []
+            for read, x in zip(reads, xs, strict=True):
+                stop = start + x.shape[axis]
+                parts.append(((at[axis], dim(start), dim(stop)), read((*at[:axis], at[axis] - start, *at[axis + 1 :]))))
+                start = stop
+            out = parts.pop()[1]
+            for condition, part in reversed(parts):
+                out = Where((condition,), part, out)
+            return out
 
         return Pointwise(element)
 
 
-broadcast, permute, reshape, slice_, put, concatenate = Broadcast(), Permute(), Reshape(), Slice(), Put(), Concatenate()
+broadcast: Op = Broadcast()
+permute: Op = Permute()
+reshape: Op = Reshape()
+slice_: Op = Slice()
+put: Op = Put()
+concatenate: Op = Concatenate()

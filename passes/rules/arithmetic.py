@@ -62,7 +62,7 @@ ARITHMETIC = (
     rule("div-one", x / 1, x, where=real),
     rule("div-minus-one", x / -1, -x, where=real),
     rule("div-power-of-two", x / c, x * op.constant(value=_inverse, dtype=_dtype, shape=_shape), where=has_inverse),
-    rule("neg-neg", -(-x), x),
+    rule("neg-neg", op.neg(op.neg(x)), x),
     rule("sub-neg", x - (-y), x + y),
     rule("add-neg", x + (-y), x - y),
     rule("neg-add", (-x) + y, y - x),

@@ -33,7 +33,10 @@ def _result(spec: str, order: tuple[Any, ...]) -> str:
 
 
 CONTRACTIONS = (
-    rule("contract-permute", op.contract(op.permute(x, order=order), y, spec=spec), op.contract(x, y, spec=Computed(_first))),
-    rule("contract-permute-second", op.contract(x, op.permute(y, order=order), spec=spec), op.contract(x, y, spec=Computed(_second))),
-    rule("permute-contract", op.permute(op.contract(x, y, spec=spec), order=order), op.contract(x, y, spec=Computed(_result))),
-)
+    rule("contract-permute", op.contract(op.permute(x, order=order), y, spec=spec),
+         op.contract(x, y, spec=Computed(_first))),
+    rule("contract-permute-second", op.contract(x, op.permute(y, order=order), spec=spec),
+         op.contract(x, y, spec=Computed(_second))),
+    rule("permute-contract", op.permute(op.contract(x, y, spec=spec), order=order),
+         op.contract(x, y, spec=Computed(_result))),
+)  # fmt: skip

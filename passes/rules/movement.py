@@ -81,7 +81,7 @@ _same_place = {"starts": starts, "stops": stops, "steps": steps}
 _other_place = {"starts": starts2, "stops": stops2, "steps": steps2}
 
 VIEWS = (
-    rule("permute-nothing", op.permute(x, order=order), x, where=lambda order: tuple(order) == tuple(range(len(order)))),
+    rule("permute-nothing", op.permute(x, order=order), x, where=lambda order: list(order) == sorted(order)),
     rule("permute-permute", op.permute(op.permute(x, order=inner), order=outer),
          op.permute(x, order=Computed(lambda inner, outer: tuple([inner[d] for d in outer])))),
     rule("permute-ones", op.permute(x, order=order),
@@ -105,7 +105,8 @@ IDENTITIES = (
 )
 
 PUTS = (
-    rule("put-all", op.put(base, new, **_same_place), new, where=lambda base, starts, stops, steps: takes_all(base, starts, stops, steps)),
+    rule("put-all", op.put(base, new, **_same_place), new,
+         where=lambda base, starts, stops, steps: takes_all(base, starts, stops, steps)),
     rule("put-none", op.put(base, new), base, where=lambda new: any(n == 0 for n in new.type.shape)),
     rule("put-back", op.put(x, op.slice(x, **_same_place), **_same_place), x),
     rule("put-put", op.put(op.put(base, x, **_same_place), new, **_same_place), op.put(base, new, **_same_place)),

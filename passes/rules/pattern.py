@@ -84,7 +84,8 @@ class Computed:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.names = function, parameters(function)
 
-    def __call__(self, bound: Bound) -> Any:
+    def of(self, bound: Bound) -> Any:
+        """The attribute, given what the variables stand for."""
         return self.function(*[bound[n] for n in self.names])
 
     def __repr__(self) -> str:
@@ -221,4 +222,4 @@ def constant_like(number: complex, value: Value, append: Append) -> Value:
 def _attribute(wanted: Any, bound: Bound) -> Any:
     if wanted.__class__ is Variable:
         return bound[wanted.name]
-    return wanted(bound) if wanted.__class__ is Computed else wanted
+    return wanted.of(bound) if wanted.__class__ is Computed else wanted

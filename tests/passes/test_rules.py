@@ -129,7 +129,8 @@ def test_rule_keeps_the_meaning(rule):
         rng = np.random.default_rng(number)
         for special in (0.0, 0.3, 0.9):
             arrays = [
-                random_array(rng, v.dtype, tuple(sizes.evaluate(n, values) for n in v.shape), special) for v in graph.inputs
+                random_array(rng, v.dtype, tuple(sizes.evaluate(n, values) for n in v.shape), special)
+                for v in graph.inputs
             ]
             (one, other), _ = interpret(graph, arrays, values)
             if rule.ulp and root.dtype in (*FLOATS, *COMPLEX):
