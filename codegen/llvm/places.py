@@ -45,7 +45,12 @@ class Places(Indices):
         size = extent(b)
         count = size if isinstance(size, int) else size.const
         memory = memory_type(b.dtype)
-        self.allocas.append(f"  %{b.name} = alloca [{count} x {memory}], align 64")
+        self.changed({b.name})
+        head = f"  %{b.name} = alloca ["
+        before = next((k for k, line in enumerate(self.allocas) if line.startswith(head)), None)
+        if before is not None:  # a copy of the same nest: both share the larger of their locals
+            count = max(count, int(self.allocas.pop(before)[len(head) :].split(" ", 1)[0]))
+        self.allocas.append(f"{head}{count} x {memory}], align 64")
 
     def moves(self, b: Buffer, index: tuple[Any, ...]) -> bool:
         """Whether an access is another place in each lane."""
