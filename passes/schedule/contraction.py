@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir.errors import ScheduleError
-from ...ir.loops.expr import Apply, Load
+from ...ir.loops.expr import Apply, Expr, Load
 from ...ir.loops.nest import Kernel, Loop, Store
 from ...ir.loops.walk import buffers, loops_of, reads, stores
 from ...ir.sizes import Dim, Poly
@@ -46,12 +46,14 @@ def find_contraction(kernel: Kernel) -> Contraction | None:
     (s,) = found
     value = s.value
     assert type(value) is Apply
-    a, b = value.args
-    if type(a) is not Load or type(b) is not Load:
+    a, b = (_element(e) for e in value.args)
+    if a is None or b is None:
         return None
     if any(type(i) is not Poly for i in (*s.index, *a.index, *b.index)):
         return None
     extents = {x.axis: x.extent for x in loops_of(kernel.body) if s in stores(x.body)}
+    if all(x in index_axes(s.index) for x in extents):
+        return None
     on_a, on_b, on_out = index_axes(a.index), index_axes(b.index), index_axes(s.index)
     return _with_lanes_in_b(kernel, Contraction(
         s.buffer, a, b, s, extents,
@@ -60,6 +62,13 @@ def find_contraction(kernel: Kernel) -> Contraction | None:
         columns=[x for x in extents if x not in on_a and x in on_b and x in on_out],
         sums=[x for x in extents if x not in on_out],
     ))  # fmt: skip
+
+
+def _element(e: Expr) -> Load | None:
+    """The load that a factor is, as it lies or widened."""
+    if type(e) is Apply and e.fn == "cast":
+        e = e.args[0]
+    return e if type(e) is Load else None
 
 
 def _with_lanes_in_b(kernel: Kernel, c: Contraction) -> Contraction:
@@ -238,6 +247,10 @@ def _join_epilogue(plan: Plan, c: Contraction) -> bool:
     if not private or all(x.buffer != c.out for s in stores((second,)) for x in reads(s)):
         return False
     before = plan.kernel, list(plan.steps)
+    order = [x for i in c.store.index for x in c.extents if type(i) is Poly and x in i.names]
+    if order != [x for x in c.extents if x in order]:
+        plan.attempt("reorder", *order, *c.sums)
+        first = next(s for s in plan.kernel.body if type(s) is Loop)
     mine: Loop | None = first
     other: Loop | None = second
     while mine is not None and other is not None:

@@ -88,6 +88,8 @@ def region(
 
     ``inside`` holds the names of sizes too: they do not move the box.
     """
+    if len({len(index) for index, _ in spots}) > 1:
+        raise ScheduleError("copies of a nest gave locals of different ranks one name")
     corner, shape = [], []
     for d in range(len(spots[0][0])):
         outer: Poly | None = None

@@ -35,6 +35,24 @@ kernel linear[{", ".join(free)}](in A: f32[{m}, {k}], in B: f32[{k}, {n}] {b}, i
 }}""")
 
 
+def product(a: str, b: str, c: str, **extents: int) -> Kernel:
+    """Each operand is indexed by the axes whose extents its shape has."""
+
+    def place(text: str) -> str:
+        name, shape = text.split(": ")
+        numbers = [int(n) for n in shape.split("[")[1].strip("]").split(",") if n]
+        at = ", ".join(next(x for x, n in extents.items() if n == m) for m in numbers)
+        return f"cast<f32>({name}[{at}])" if "f16" in shape else f"{name}[{at}]"
+
+    inside = [x for x in extents if x not in place(c).split("[")[1]]
+    start = f"from 0 at {', '.join(inside)}" if inside else "from 0"
+    head = " ".join(f"for {x} in {n} {{" for x, n in extents.items())
+    return parse(
+        f"kernel product(in {a}, in {b}, out {c}) {{ {head} {place(c)} fma= {place(a)} * {place(b)} "
+        f"{start} {'}' * len(extents)} }}"
+    )
+
+
 SOFTMAX = """
 kernel softmax[{free}](in x: f32[{m}, {n}], out y: f32[{m}, {n}]) {{
   for r in {m} {{
@@ -96,6 +114,16 @@ CASES = {
     "linear-open": linear("M", 10, 9),
     "batch": parse(BATCH.format(shape="5, 20", at="k, j")),
     "batch-turned": parse(BATCH.format(shape="20, 5", at="j, k")),
+    "vector-matrix": product("A: f32[9]", "B: f32[9, 70]", "C: f32[70]", j=70, k=9),
+    "matrix-vector": product("A: f32[13, 70]", "B: f32[70]", "C: f32[13]", i=13, k=70),
+    "turned-matrix-vector": product("A: f32[9, 40]", "B: f32[9]", "C: f32[40]", i=40, k=9),
+    "dot": product("A: f32[131]", "B: f32[131]", "C: f32[]", k=131),
+    "outer": product("A: f32[7]", "B: f32[33]", "C: f32[7, 33]", i=7, j=33),
+    "half": product("A: f16[7, 9]", "B: f16[9, 33]", "C: f32[7, 33]", i=7, j=33, k=9),
+    "results-turned": product("A: f32[13, 7]", "B: f32[7, 20]", "C: f32[20, 13]", i=13, j=20, k=7),
+    "two-sums": product(
+        "A: f32[9, 4, 3]", "B: f32[20, 4, 3]", "C: f32[9, 20]", i=9, j=20, k=4, l=3
+    ),
     "softmax": parse(SOFTMAX.format(free="", m=3, n=100)),
     "softmax-1": parse(SOFTMAX.format(free="", m=3, n=1)),
     "softmax-open": parse(SOFTMAX.format(free="M, N", m="M", n="N")),
