@@ -46,7 +46,8 @@ def factor(at: Poly, axis: str) -> Dim:
 
 def split_off(at: Poly, inside: Iterable[str]) -> tuple[Poly, Poly]:
     """The terms with a name outside of ``inside``, and the others (constants are inside)."""
-    outer, inner = {}, {}
+    outer: dict[tuple[str, ...], int] = {}
+    inner: dict[tuple[str, ...], int] = {}
     for monomial, c in at.terms.items():
         (inner if all(n in inside for n in monomial) else outer)[monomial] = c
     return Poly(outer), Poly(inner)

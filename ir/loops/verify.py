@@ -75,11 +75,9 @@ class _Checker:
             self.in_sizes(n, self.sizes, f"buffer {b.name!r}")
         if self.ready and b.memory == "registers" and any(type(n) is Poly for n in b.shape):
             raise self.unready(f"{b.name!r} is in registers, but its shape is no number: {b}")
-        if self.ready and b.memory == "local" and self.loops:
-            if any(type(n) is Poly for n in b.shape):
-                raise self.unready(
-                    f"{b.name!r} is local to a loop, but its shape is no number: {b}"
-                )
+        open_ = any(type(n) is Poly for n in b.shape)
+        if self.ready and b.memory == "local" and self.loops and open_:
+            raise self.unready(f"{b.name!r} is local to a loop, but its shape is no number: {b}")
         self.buffers[b.name] = (b, len(self.loops))
         self.born[b.name] = self.phase
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from ...ir.errors import ScheduleError
@@ -24,7 +23,7 @@ from ...ir.loops.walk import (
     substitute,
     with_start,
 )
-from ...ir.sizes import Poly, poly
+from ...ir.sizes import Dim, Poly, poly, product
 from .legality import index_axes, moving, region, with_extents
 from .place import redirect
 from .split import on_axis, simplify
@@ -278,14 +277,14 @@ def lanes(kernel: Kernel, buffer: str, axis: str, memory: str = "registers") -> 
     return kernel.with_body(_told_apart(body))
 
 
-def _covers(nest: Stmt, box: Sequence[object]) -> bool:
+def _covers(nest: Stmt, box: Sequence[Dim]) -> bool:
     """Does a perfect nest run once for each element of a box?"""
-    total: object = 1
+    total: Dim = 1
     while type(nest) is Loop:
         if len(nest.body) > 1 or nest.limit is not None or type(nest.extent) is not int:
             return False
-        total, nest = total * nest.extent, nest.body[0]  # type: ignore[operator]
-    return all(type(n) is int for n in box) and total == math.prod(box)  # type: ignore[type-var, comparison-overlap]
+        total, nest = total * nest.extent, nest.body[0]
+    return all(type(n) is int for n in box) and total == product(box)
 
 
 def _where_reduced(body: Body, buffer: str, fn: Callable[[Body], tuple[Body, Body, Body]]) -> Body:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from ...ir.loops.nest import Loop
+from ...ir.loops.walk import Body
 from ...ir.sizes import Dim
-from .plan import Plan, cost, innermost, is_contiguous, spread, vectorize_loop
+from .plan import Plan, cost, elements, innermost, is_contiguous, spread, vectorize_loop
 
 STREAM = 8 << 20  # bytes from which an output is written past the caches
 
@@ -28,7 +29,7 @@ def schedule_elementwise(plan: Plan) -> None:
     _stream_outputs(plan)
 
 
-def _perfect(loop: Loop) -> tuple[list[tuple[str, Dim]], tuple[object, ...]]:
+def _perfect(loop: Loop) -> tuple[list[tuple[str, Dim]], Body]:
     """The axes of a perfect nest, and what it holds."""
     axes = [(loop.axis, loop.extent)]
     while len(loop.body) == 1 and type(loop.body[0]) is Loop:
@@ -37,12 +38,12 @@ def _perfect(loop: Loop) -> tuple[list[tuple[str, Dim]], tuple[object, ...]]:
     return axes, loop.body
 
 
-def _vector_axis(plan: Plan, axes: list[tuple[str, Dim]], body: tuple[object, ...]) -> str | None:
+def _vector_axis(plan: Plan, axes: list[tuple[str, Dim]], body: Body) -> str | None:
     """The last axis along which every access moves by one element or not at all."""
     if any(type(s) is Loop for s in body):
         return None
     for axis, extent in reversed(axes):
-        if extent != 1 and is_contiguous(plan.kernel, body, axis):  # type: ignore[arg-type]
+        if extent != 1 and is_contiguous(plan.kernel, body, axis):
             return axis
     return None
 
@@ -50,10 +51,10 @@ def _vector_axis(plan: Plan, axes: list[tuple[str, Dim]], body: tuple[object, ..
 def _stream_outputs(plan: Plan) -> None:
     """Outputs too large for the caches are written past them, where whole lines are stored."""
     width = plan.lanes()
+    if any(x.kind != "vector" for x in innermost(plan.kernel.body)):
+        return
     for b in plan.kernel.params:
-        fixed = b.shape and all(type(n) is int for n in b.shape)
-        if b.role != "out" or not fixed or b.shape[-1] % width:  # type: ignore[operator]
-            continue
-        if math.prod(b.shape) * b.dtype.itemsize >= STREAM:  # type: ignore[type-var]
-            if all(x.kind == "vector" for x in innermost(plan.kernel.body)):
-                plan.attempt("stream", b.name)
+        bytes_ = elements(b.shape) * b.dtype.itemsize
+        lines = bool(b.shape) and elements(b.shape[-1:]) % width == 0
+        if b.role == "out" and lines and STREAM <= bytes_ < math.inf:
+            plan.attempt("stream", b.name)

@@ -85,7 +85,8 @@ def fuse(kernel: Kernel, axis: str, other: str = "") -> Kernel:
 
 
 def _fuse(body: Body, names: tuple[str, str], sizes: tuple[Size, ...]) -> tuple[Body, int]:
-    count, out = 0, []
+    count = 0
+    out: list[Stmt] = []
     for s in body:
         if type(s) is Loop:
             inner, below = _fuse(s.body, names, sizes)

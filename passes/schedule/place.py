@@ -187,10 +187,9 @@ def _forward(body: Body, buffer: str) -> Body:
                 s = with_value(s, _replaced(s.value, *known))
                 if s.buffer == buffer or any(e.buffer == s.buffer for e in _loads(known[1])):
                     known = None
-            fixed = all(type(i) is Poly for i in s.index)
-            if s.buffer == buffer and not s.reduce and fixed:
-                if all(e.buffer != buffer for e in _loads(s.value)):
-                    known = (Load(s.buffer, s.index, s.value.dtype), s.value)
+            plain = s.buffer == buffer and not s.reduce and all(type(i) is Poly for i in s.index)
+            if plain and all(e.buffer != buffer for e in _loads(s.value)):
+                known = (Load(s.buffer, s.index, s.value.dtype), s.value)
         out.append(s)
     return rebuild(body, [out])
 

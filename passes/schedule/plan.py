@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...ir.errors import ScheduleError
 from ...ir.loops.bounds import factor
@@ -14,6 +14,11 @@ from ...ir.target import Target
 from .schedule import Step, finish, take
 
 UNROLL = 4  # vectors in flight: enough to hide the latency of an addition
+
+
+def elements(shape: Sequence[Dim]) -> float:
+    """How many elements a shape has; infinite where a size is open."""
+    return math.prod(n if type(n) is int else math.inf for n in shape)
 
 
 class Plan:
@@ -138,7 +143,7 @@ def vectorize_loop(plan: Plan, axis: str, unroll: int = UNROLL) -> None:
     loop = next(s for s in loops_of(plan.kernel.body) if s.axis == axis)
     fixed = type(loop.extent) is int
     if fixed:
-        unroll = max(1, min(unroll, -(-loop.extent // width)))  # type: ignore[operator]
+        unroll = max(1, min(unroll, math.ceil(elements([loop.extent]) / width)))
     sums = reduced(loop)
     plan.step("split", axis, width * unroll, axis + "o", axis + "r", "cut" if fixed else "mask")
     plan.step("split", axis + "r", width, axis + "u", axis + "v", "clamp")

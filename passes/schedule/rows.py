@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from ...ir.errors import ScheduleError
 from ...ir.loops.nest import Let, Loop
 from ...ir.loops.walk import Body, lets, loops_of, reads, stores
-from .plan import Plan, cost, innermost, is_contiguous, spread, vectorize_loop
+from .plan import Plan, cost, elements, innermost, is_contiguous, spread, vectorize_loop
 
 STACK = 1 << 14  # elements of a local row that may lie on a thread's stack
 
@@ -81,9 +79,7 @@ def hoist_open(plan: Plan) -> None:
     """A row of unknown length cannot lie on a stack: it gets a place in the workspace."""
     for b in list(lets(plan.kernel.body)):
         top = any(type(s) is Let and s.buffer.name == b.name for s in plan.kernel.body)
-        if not top and any(type(n) is not int for n in b.shape):
-            plan.step("hoist", b.name)
-        elif not top and b.memory == "local" and math.prod(b.shape) > STACK:  # type: ignore[type-var]
+        if not top and b.memory == "local" and elements(b.shape) > STACK:
             plan.step("hoist", b.name)
 
 

@@ -108,7 +108,7 @@ def _staged(
         for d in dims:
             i = index[d.of] - corner[d.of]  # type: ignore[operator]
             if d.outer or d.inner:
-                i = _divide(i, block)[d.inner]
+                i = _divide(i, block)[d.inner]  # type: ignore[arg-type]
             out.append(i)
         return tuple(out)
 
@@ -233,7 +233,8 @@ def _check_blocks(
 ) -> None:
     """Each index must be a multiple of the block plus something below it."""
     for index, extents in spots:
-        low, high = bounds(_divide(index[d] - corner, block)[1], extents)  # type: ignore[operator]
+        rest = _divide(index[d] - corner, block)[1]  # type: ignore[operator, arg-type]
+        low, high = bounds(rest, extents)
         if type(low) is not int or type(high) is not int or low < 0 or high >= block:
             raise ScheduleError(f"stage: {index[d]} does not move in blocks of {block} in {name!r}")
 
