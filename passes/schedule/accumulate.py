@@ -122,8 +122,10 @@ def accumulate(
             return [Store(name, move(s.index), first_value(s, inside))] if s in mine else []
 
         def last(s: Store) -> list[Store]:
+            if s not in mine:
+                return []
             held = Load(name, move(s.index), s.value.dtype)
-            return [Store(buffer, s.index, held, source=s.source)] if s in mine else []
+            return [Store(buffer, s.index, held, source=s.source)]
 
         keep = {n for s in mine for n in index_axes(s.index)} & inside
         before = skeleton((loop,), keep, first, set())
