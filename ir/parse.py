@@ -11,7 +11,7 @@ from .dtypes import DTYPES, by_name
 from .errors import GraphError
 from .graph import Graph, Node, Value, infer, make_input
 from .op import Type, op_named
-from .sizes import dim
+from .sizes import accept_bounds, deciding, dim
 from .sizes import parse as parse_size
 from .source import NOWHERE, Site
 
@@ -32,7 +32,8 @@ def parse_type(text: str) -> Type:
 def parse_graph(text: str) -> Graph:
     """The graph that a text prints; GraphError names the line that is not understood."""
     lines = iter([(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()])
-    return _Parser(lines).graph(*next(lines, (0, "")))
+    with deciding(accept_bounds):
+        return _Parser(lines).graph(*next(lines, (0, "")))
 
 
 class _Parser:

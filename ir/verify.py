@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from .errors import GraphError, OpError
 from .graph import Graph, Node, Value, infer
+from .sizes import SizeError, accept_bounds, deciding
 
 
 def verify(graph: Graph) -> Graph:
     """The graph itself, or GraphError naming the first law that it breaks."""
+    with deciding(accept_bounds):
+        _verify(graph)
+    return graph
+
+
+def _verify(graph: Graph) -> None:
     known: set[Value] = set()
     for value in graph.inputs:
         if value.node.op.name != "input":
@@ -26,7 +33,6 @@ def verify(graph: Graph) -> Graph:
         if value not in known:
             raise GraphError(f"{graph.name}: returns a {value.type} that it does not make")
     _verify_writes(graph)
-    return graph
 
 
 def _verify_node(graph: Graph, node: Node, known: set[Value]) -> None:
@@ -37,7 +43,7 @@ def _verify_node(graph: Graph, node: Node, known: set[Value]) -> None:
             )
     try:
         types = infer(node.op, node.operands, node.attributes)
-    except OpError as wrong:
+    except (OpError, SizeError) as wrong:
         raise GraphError(f"{graph.name}: {node.op.name}: {wrong}") from None
     found = tuple(v.type for v in node.results)
     if types != found:
@@ -46,7 +52,7 @@ def _verify_node(graph: Graph, node: Node, known: set[Value]) -> None:
         )
     for attribute in node.attributes:
         if isinstance(attribute, Graph):
-            verify(attribute)
+            _verify(attribute)
 
 
 def _verify_writes(graph: Graph) -> None:

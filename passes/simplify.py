@@ -11,6 +11,7 @@ from typing import Any
 
 from ..ir.graph import Graph, Node, Value, infer
 from ..ir.op import OPS, Op
+from ..ir.sizes import accept_bounds, deciding
 from ..ir.source import NOWHERE, Site
 from .eliminate_dead import eliminate_dead
 from .fold import fold
@@ -23,9 +24,10 @@ _CONSTANT = OPS["constant"]
 _INDEX = Index(RULES)
 
 
-def simplify(graph: Graph, counts: dict[str, int] | None = None) -> Graph:
-    """The same program in fewer or cheaper ops; ``counts`` collects how often each rule applied."""
-    return eliminate_dead(Simplifier(counts).run(graph))
+def simplify(graph: Graph, counts: dict[str, int] | None = None, index: Index = _INDEX) -> Graph:
+    """The same program in fewer or cheaper ops; ``counts`` collects how often each rule of ``index`` applied."""
+    with deciding(accept_bounds):
+        return eliminate_dead(Simplifier(counts, index).run(graph))
 
 
 class Simplifier:

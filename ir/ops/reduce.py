@@ -15,7 +15,7 @@ from ..errors import DTypeError, ShapeError
 from ..graph import Value
 from ..lowering import ArgReduce, Lowering, Reduce
 from ..op import OPS, Op, Type
-from ..sizes import Shape
+from ..sizes import Shape, at_least
 from .elementwise import cast, eq
 from .movement import broadcast, reshape
 
@@ -79,7 +79,7 @@ class AMax(Op):
         check_axes(self, x, axes)
         if x.dtype in COMPLEX:
             raise DTypeError(f"amax: {x} has no order")
-        if any(x.shape[a] == 0 for a in axes):
+        if not all(at_least(x.shape[a], 1) for a in axes):
             raise ShapeError(f"amax: {x} has no elements along {tuple(axes)}, and there is no greatest of none")
         return Type(x.dtype, drop(x.shape, axes))
 
@@ -111,7 +111,7 @@ class ArgMax(Op):
         check_axes(self, x, (axis,))
         if x.dtype not in (*INTEGERS, *FLOATS):
             raise DTypeError(f"argmax: {x} has no order that it could follow")
-        if x.shape[axis] == 0:
+        if not at_least(x.shape[axis], 1):
             raise ShapeError(f"argmax: {x} has no elements along {axis}")
         return Type(int64, drop(x.shape, (axis,)))
 

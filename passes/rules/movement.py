@@ -47,22 +47,25 @@ def composes(steps: At, steps2: At, starts2: At, stops2: At) -> bool:
     )
 
 
-def _composed_stop(a: Dim, s: int, a2: Dim, b2: Dim, t: int) -> Dim:
+def _composed(a: Dim, s: int, a2: Dim, b2: Dim, t: int) -> tuple[Dim, Dim]:
+    """Start and stop of what ``a2:b2:t`` takes from a slice that starts at ``a`` in steps of ``s``."""
     if s == t == 1:
-        return dim(poly(a) + b2)
+        return dim(poly(a) + a2), dim(poly(a) + b2)
     assert isinstance(a2, int) and isinstance(b2, int)
-    count = -(-(b2 - a2) // t)
-    return dim(poly(a) + a2 * s + ((count - 1) * s * t + 1 if count > 0 else 0))
+    if a2 == b2:  # nothing, which must not start behind the end
+        return a, a
+    last = a2 + (b2 - a2 - 1) // t * t
+    return dim(poly(a) + a2 * s), dim(poly(a) + last * s + 1)
 
 
 _starts = Computed(
-    lambda starts, steps, starts2: tuple(
-        [dim(poly(a) + a2 * s) for a, s, a2 in zip(starts, steps, starts2, strict=True)]
+    lambda starts, steps, starts2, stops2, steps2: tuple(
+        [_composed(*each)[0] for each in zip(starts, steps, starts2, stops2, steps2, strict=True)]
     )
 )
 _stops = Computed(
     lambda starts, steps, starts2, stops2, steps2: tuple(
-        map(_composed_stop, starts, steps, starts2, stops2, steps2)
+        [_composed(*each)[1] for each in zip(starts, steps, starts2, stops2, steps2, strict=True)]
     )
 )
 _steps = Computed(lambda steps, steps2: tuple([s * t for s, t in zip(steps, steps2, strict=True)]))

@@ -45,7 +45,7 @@ def test_numbers_have_types():
         dtypes.set_default_float(dtypes.float32)
 
 
-@pytest.mark.parametrize(("a", "b"), itertools.product(DTYPES, DTYPES), ids=str)
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(DTYPES, DTYPES)), ids=str)
 def test_promotion_is_pytorchs(torch, a, b):
     expected = torch.promote_types(getattr(torch, a.long), getattr(torch, b.long))
     assert promote(a, b) is promote(b, a)

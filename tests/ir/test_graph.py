@@ -47,8 +47,8 @@ def test_it_runs():
 
 @pytest.mark.parametrize(
     "value",
-    [1, -3, 0.5, -0.0, 1e-30, float("inf"), float("-inf"), True, None, "a, \"b\" (c)", (), (1,), ((1, 2), (3.0,)), 2 - 1j,
-     ops.constant, np.float64(0.5), parse_type("f32[2*n - 1, m]").shape],
+    [1, -3, 0.5, -0.0, 1e-30, float("inf"), float("-inf"), True, None, "a, \"b\" (c)", (), (1,), ((1, 2), (3.0,)),
+     2 - 1j, ops.constant, np.float64(0.5), parse_type("f32[2*n - 1, m]").shape],
 )  # fmt: skip
 def test_literals_read_back(value):
     if isinstance(value, Op):
@@ -159,7 +159,22 @@ def test_ops_have_names_of_their_own():
 
 
 def test_as_networkx():
-    b, x, y, z = made()
+    b, _, y, z = made()
     found = b.graph([z]).to_networkx()
     assert [found.nodes[n]["op"] for n in found] == ["input", "exp", "neg"]
     assert found.edges[y.node, z.node, 0] == {"operand": 0, "type": "f32[3]"}
+
+
+def test_traced_bounds_are_accepted():
+    """A slice of three elements of ``n`` needs ``n >= 3``: decided when it was traced, not asked again."""
+    text = "graph f(%x: f32[n]) {\n  %0: f32[3] = slice(%x) starts=(0,) stops=(3,) steps=(1,)\n  return %0\n}"
+    assert str(verify(parse_graph(text))) == text
+    with pytest.raises(GraphError, match="add: whether m == n depends"):
+        verify(mismatched())
+
+
+def mismatched():
+    b = Builder("f")
+    x, y = b.input("x", "f32", ("n",)), b.input("y", "f32", ("m",))
+    node = Node(OPS["add"], (x, y), (), [x.type])
+    return Graph("f", [x, y], [node], node.results)

@@ -34,7 +34,7 @@ def test_ring_laws(p, q, r, at):
     assert p + q == q + p and (p + q) + r == p + (q + r)
     assert p * q == q * p and (p * q) * r == p * (q * r)
     assert p * (q + r) == p * q + p * r
-    assert p - p == 0 and p + 0 == p and p * 1 == p and p * 0 == 0 and -(-p) == p
+    assert p - p == 0 and p + 0 == p and p * 1 == p and p * 0 == 0 and p.__neg__() == -p and -1 * (-p) == p
     assert (p + q).evaluate(at) == p.evaluate(at) + q.evaluate(at)
     assert (p * q).evaluate(at) == p.evaluate(at) * q.evaluate(at)
     assert (p - q).evaluate(at) == p.evaluate(at) - q.evaluate(at)

@@ -21,7 +21,9 @@ MATCHES, TRIES = 20, 6000
 NUMBERS = (0, 1, 2, 0.0, -0.0, 4.0, 0.5, -8.0, 3.0)
 DRAWN = {
     "permute": lambda maker, x: {"order": maker.order(len(x.shape))},
-    "reshape": lambda maker, x: {"shape": maker.rng.choice((x.shape, maker.reshaped(x.shape), (1, *x.shape)))},
+    "reshape": lambda maker, x: {
+        "shape": maker.rng.choice((x.shape, maker.reshaped(x.shape), (1, *x.shape)))
+    },
     "broadcast": lambda maker, x: {"shape": maker.stretched(x.shape)},
     "sum": lambda maker, x: {"axes": maker.axes(len(x.shape))},
     "amax": lambda maker, x: {"axes": maker.axes(len(x.shape))},
@@ -48,7 +50,9 @@ class Instance:
         if pattern.name not in self.bound:
             dtype, shape = dtype or self.dtype, self.shape if shape is None else shape
             if dtype in FLOATS and pattern.name in ("c", "zero") and self.rng.random() < 0.8:
-                self.bound[pattern.name] = OPS["constant"](value=self.rng.choice(NUMBERS), dtype=dtype, shape=shape)
+                self.bound[pattern.name] = OPS["constant"](
+                    value=self.rng.choice(NUMBERS), dtype=dtype, shape=shape
+                )
             else:
                 self.bound[pattern.name] = self.builder.input(pattern.name, dtype, shape)
         return self.bound[pattern.name]
@@ -59,9 +63,16 @@ class Instance:
             return self.place(pattern)
         if name == "contract":
             values = [self.value(parts[0]), self.value(parts[1])]
-            return self.apply(pattern, values, {"spec": self.maker.spec(values[0].shape, values[1].shape)})
-        values = [self.value(p, bool_ if name == "select" and i == 0 else None) for i, p in enumerate(parts)]
-        return self.apply(pattern, values, DRAWN[name](self.maker, values[0]) if name in DRAWN else {})
+            return self.apply(
+                pattern, values, {"spec": self.maker.spec(values[0].shape, values[1].shape)}
+            )
+        values = [
+            self.value(p, bool_ if name == "select" and i == 0 else None)
+            for i, p in enumerate(parts)
+        ]
+        return self.apply(
+            pattern, values, DRAWN[name](self.maker, values[0]) if name in DRAWN else {}
+        )
 
     def place(self, pattern: Use) -> Value:
         x = self.value(pattern.operands[0])
@@ -129,15 +140,27 @@ def test_rule_keeps_the_meaning(rule):
         rng = np.random.default_rng(number)
         for special in (0.0, 0.3, 0.9):
             arrays = [
-                random_array(rng, v.dtype, tuple(sizes.evaluate(n, values) for n in v.shape), special)
+                random_array(
+                    rng, v.dtype, tuple(sizes.evaluate(n, values) for n in v.shape), special
+                )
                 for v in graph.inputs
             ]
             (one, other), _ = interpret(graph, arrays, values)
             if rule.ulp and root.dtype in (*FLOATS, *COMPLEX):
-                eps = {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-23, "f64": 2.0**-52}[root.dtype.name]
-                tiny = float(np.finfo(one.dtype).smallest_subnormal) if one.dtype.kind == "f" else 1e-40
+                eps = {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-23, "f64": 2.0**-52}[
+                    root.dtype.name
+                ]
+                tiny = (
+                    float(np.finfo(one.dtype).smallest_subnormal)
+                    if one.dtype.kind == "f"
+                    else 1e-40
+                )
                 np.testing.assert_allclose(
-                    one.astype(float), other.astype(float), rtol=rule.ulp * eps, atol=2 * tiny, equal_nan=True
+                    one.astype(float),
+                    other.astype(float),
+                    rtol=rule.ulp * eps,
+                    atol=2 * tiny,
+                    equal_nan=True,
                 )
             else:
                 assert not differences(one, other), graph
