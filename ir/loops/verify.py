@@ -78,6 +78,9 @@ class _Checker:
         open_ = any(type(n) is Poly for n in b.shape)
         if self.ready and b.memory == "local" and self.loops and open_:
             raise self.unready(f"{b.name!r} is local to a loop, but its shape is no number: {b}")
+        lane = next((o.axis for o in self.loops if o.kind == "vector"), None)
+        if self.ready and b.memory == "local" and lane:
+            raise self.unready(f"{b.name!r} is one per lane of {lane!r}, but not in registers")
         self.buffers[b.name] = (b, len(self.loops))
         self.born[b.name] = self.phase
 

@@ -46,8 +46,8 @@ class Plan:
         return finish(self.kernel)
 
     def lanes(self) -> int:
-        """Vector lanes for the widest element that the kernel touches (bool and i8 count as i32)."""
-        sizes = [b.dtype.itemsize for b in buffers(self.kernel).values()]
+        """Vector lanes for the widest element of an array (bool, i8 and halves count as i32)."""
+        sizes = [b.dtype.itemsize for b in buffers(self.kernel).values() if b.shape]
         return self.target.lanes(max(4, max(sizes, default=4)))
 
 
