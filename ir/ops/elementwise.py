@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import COMPLEX, FLOATS, INTEGERS, NUMERIC, DType, bool_, float32
+from ..dtypes import COMPLEX, FLOATS, INTEGERS, NUMERIC, DType, bool_
 from ..errors import DTypeError, ShapeError
 from ..graph import Value
 from ..lowering import Elementwise, Lowering
@@ -61,7 +61,9 @@ class ElementwiseOp(Op):
         return Elementwise(self.scalar)
 
 
-def elementwise(name: str, operands: str, dtypes: Sequence[DType], function: Callable[..., Any], **rest: Any) -> ElementwiseOp:
+def elementwise(
+    name: str, operands: str, dtypes: Sequence[DType], function: Callable[..., Any], **rest: Any
+) -> ElementwiseOp:
     """Define an elementwise op by one row: name, operands, dtypes, NumPy function, derivative per operand."""
     return ElementwiseOp(name, operands, dtypes, function, **rest)
 
@@ -146,18 +148,20 @@ def _pow_exponent(g: Value, y: Value, a: Value, b: Value) -> Value:
 
 
 def _taken(passed_over: Any) -> Any:
-    """The cotangent goes to the operand that was taken, half of it to each where they are equal, to both for NaN (as in PyTorch)."""
+    """The cotangent goes to the operand taken, half to each where they are equal, to both for NaN (as in PyTorch)."""
     return lambda g, y, a, b: select(passed_over(a, b), g.full(0), select(eq(a, b), g * 0.5, g))
 
 
 def sign_of(x: Value) -> Value:
     """-1, 0 or 1 in the type of ``x``; 0 for NaN."""
-    return select(gt(x, x.full(0)), x.full(1), select(lt(x, x.full(0)), x.full(-1), x.full(0)))  # type: ignore[no-any-return]
+    negative = select(lt(x, x.full(0)), x.full(-1), x.full(0))
+    return select(gt(x, x.full(0)), x.full(1), negative)  # type: ignore[no-any-return]
 
 
 # ---- the table ----
 
-add = elementwise("add", "x y", ANY, lambda a, b: a | b if a.dtype == bool else a + b, vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g))
+add = elementwise("add", "x y", ANY, lambda a, b: a | b if a.dtype == bool else a + b,
+                  vjp=(lambda g, y, a, b: g, lambda g, y, a, b: g))
 sub = elementwise("sub", "x y", NUMERIC, np.subtract, vjp=(lambda g, y, a, b: g, lambda g, y, a, b: -g))
 mul = elementwise("mul", "x y", ANY, lambda a, b: a & b if a.dtype == bool else a * b,
                   vjp=(lambda g, y, a, b: g * conjugate(b), lambda g, y, a, b: g * conjugate(a)))
@@ -169,7 +173,7 @@ remainder = elementwise("remainder", "x y", REAL_NUMBERS, np.remainder, scalar="
 pow = elementwise("pow", "x y", NUMERIC, power_of, vjp=(_pow_base, _pow_exponent), ulp=2)
 neg = elementwise("neg", "x", NUMERIC, np.negative, vjp=(lambda g, y, x: -g,))
 abs = elementwise("abs", "x", REAL_NUMBERS, np.abs, vjp=(lambda g, y, x: g * sign_of(x),))
-conj = elementwise("conj", "x", COMPLEX, np.conj, vjp=(lambda g, y, x: conj(g),))
+conj: Op = elementwise("conj", "x", COMPLEX, np.conj, vjp=(lambda g, y, x: conj(g),))
 floor = elementwise("floor", "x", FLOATS, np.floor, vjp=(_zero,))
 ceil = elementwise("ceil", "x", FLOATS, np.ceil, vjp=(_zero,))
 trunc = elementwise("trunc", "x", FLOATS, np.trunc, vjp=(_zero,))
@@ -184,9 +188,9 @@ relu = elementwise("relu", "x", REAL_NUMBERS, lambda x: np.where(x <= 0, x.dtype
 
 eq = elementwise("eq", "x y", ANY, np.equal, result=bool_)
 ne = elementwise("ne", "x y", ANY, np.not_equal, result=bool_)
-lt = elementwise("lt", "x y", (bool_, *REAL_NUMBERS), np.less, result=bool_)
-le = elementwise("le", "x y", (bool_, *REAL_NUMBERS), np.less_equal, result=bool_)
-gt = elementwise("gt", "x y", (bool_, *REAL_NUMBERS), np.greater, result=bool_)
+lt: Op = elementwise("lt", "x y", (bool_, *REAL_NUMBERS), np.less, result=bool_)
+le: Op = elementwise("le", "x y", (bool_, *REAL_NUMBERS), np.less_equal, result=bool_)
+gt: Op = elementwise("gt", "x y", (bool_, *REAL_NUMBERS), np.greater, result=bool_)
 ge = elementwise("ge", "x y", (bool_, *REAL_NUMBERS), np.greater_equal, result=bool_)
 
 bitwise_and = elementwise("bitwise_and", "x y", DISCRETE, np.bitwise_and, scalar="and")
@@ -200,10 +204,11 @@ exp = elementwise("exp", "x", INEXACT, np.exp, vjp=(lambda g, y, x: g * conjugat
 log = elementwise("log", "x", INEXACT, np.log, vjp=(lambda g, y, x: g / conjugate(x),), ulp=2)
 sqrt = elementwise("sqrt", "x", INEXACT, np.sqrt, vjp=(lambda g, y, x: g / conjugate(y + y),))
 sin = elementwise("sin", "x", INEXACT, np.sin, vjp=(lambda g, y, x: g * conjugate(cos(x)),), ulp=2)
-cos = elementwise("cos", "x", INEXACT, np.cos, vjp=(lambda g, y, x: -(g * conjugate(sin(x))),), ulp=2)
+cos: Op = elementwise("cos", "x", INEXACT, np.cos, vjp=(lambda g, y, x: -(g * conjugate(sin(x))),), ulp=2)
 tanh = elementwise("tanh", "x", INEXACT, np.tanh, vjp=(lambda g, y, x: g * conjugate(1 - y * y),), ulp=3)
 sigmoid = elementwise("sigmoid", "x", INEXACT, sigmoid_of, vjp=(lambda g, y, x: g * conjugate((1 - y) * y),), ulp=3)
-erf = elementwise("erf", "x", FLOATS, erf_of, vjp=(lambda g, y, x: g * (exp(-(x * x)) * (2 / math.sqrt(math.pi))),), ulp=2)
+erf = elementwise("erf", "x", FLOATS, erf_of,
+                  vjp=(lambda g, y, x: g * (exp(-(x * x)) * (2 / math.sqrt(math.pi))),), ulp=2)
 
 
 class Select(Op):
@@ -268,10 +273,11 @@ def _saturate(x: np.ndarray, dtype: DType) -> np.ndarray:
     return np.where(x >= info.max, info.max, np.where(x <= info.min, info.min, out)).astype(dtype.numpy)
 
 
-select, cast = Select(), Cast()
+select: Op = Select()
+cast: Op = Cast()
 
 __all__ = [
-    "abs", "add", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "cast", "ceil", "conj", "cos", "div", "eq", "erf",
-    "exp", "floor", "floordiv", "ge", "gt", "le", "log", "lt", "maximum", "minimum", "mul", "ne", "neg", "pow", "relu",
-    "remainder", "round", "select", "shift_left", "shift_right", "sigmoid", "sin", "sqrt", "sub", "tanh", "trunc",
+    "abs", "add", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "cast", "ceil", "conj", "cos", "div", "eq",
+    "erf", "exp", "floor", "floordiv", "ge", "gt", "le", "log", "lt", "maximum", "minimum", "mul", "ne", "neg", "pow",
+    "relu", "remainder", "round", "select", "shift_left", "shift_right", "sigmoid", "sin", "sqrt", "sub", "tanh", "trunc",
 ]

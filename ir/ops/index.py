@@ -8,7 +8,6 @@ import numpy as np
 
 from ..dtypes import COMPLEX, bool_, int64
 from ..errors import DTypeError, IndexRangeError, ShapeError
-from ..graph import Value
 from ..lowering import Host, Index, Lowering, Pointwise
 from ..lowering import ScatterAdd as ScatterAddLowering
 from ..op import Op, Type
@@ -35,7 +34,7 @@ def check_range(op: str, index: np.ndarray, size: int) -> None:
 
 
 class Gather(Op):
-    """``gather(x, index, axis)``: ``x[.., index[i.., k, j..], ..]``, the result has the shape of ``index`` (torch.gather)."""
+    """``gather(x, index, axis)``: ``x[.., index[i.., k, j..], ..]``, in the shape of ``index`` (torch.gather)."""
 
     name, operands, attributes = "gather", ("x", "index"), ("axis",)
     vjp = (lambda g, y, x, index, axis: scatter_add(x_like(g, x), index, g, axis=axis), None)
@@ -57,7 +56,7 @@ class Gather(Op):
 
 
 class ScatterAdd(Op):
-    """``scatter_add(x, index, source, axis)``: ``x`` with ``source`` added at the places of ``gather`` (torch.scatter_add)."""
+    """``scatter_add(x, index, source, axis)``: ``x`` with ``source`` added where ``gather`` reads."""
 
     name, operands, attributes = "scatter_add", ("x", "index", "source"), ("axis",)
     vjp = (

@@ -82,7 +82,8 @@ class Reshape(Op):
 
     def infer(self, x: Type, shape: Shape) -> Type:
         if not equal(product(x.shape), product(shape)):
-            raise ShapeError(f"reshape: {x} has {product(x.shape)} elements, ({', '.join(map(str, shape))}) has {product(shape)}")
+            wanted = f"({', '.join(map(str, shape))}) has {product(shape)}"
+            raise ShapeError(f"reshape: {x} has {product(x.shape)} elements, {wanted}")
         return Type(x.dtype, tuple(shape))
 
     def reference(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -112,7 +113,7 @@ def _ranges(starts: Sequence[int], stops: Sequence[int], steps: Sequence[int]) -
 
 
 class Slice(Op):
-    """``slice(x, starts, stops, steps)``: per dimension the places start, start + step ... below stop; steps are positive."""
+    """``slice(x, starts, stops, steps)``: along each dimension start, start + step ... below stop (positive steps)."""
 
     name, operands, attributes, is_view = "slice", ("x",), ("starts", "stops", "steps"), True
     vjp = (lambda g, y, x, starts, stops, steps: put(x_like(g, x), g, starts=starts, stops=stops, steps=steps),)

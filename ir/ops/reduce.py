@@ -64,7 +64,8 @@ class Sum(Op):
 
     def reference(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         wide = np.float32 if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x.dtype
-        return np.asarray(np.add.reduce(rows(x, axes).astype(wide, copy=False), axis=-1, dtype=wide)).astype(x.dtype, copy=False)
+        total = np.add.reduce(rows(x, axes).astype(wide, copy=False), axis=-1, dtype=wide)
+        return np.asarray(total).astype(x.dtype, copy=False)
 
     def lower(self, x: Type, axes: tuple[int, ...]) -> Lowering:
         return Reduce("add", tuple(axes))
@@ -103,7 +104,7 @@ class AMax(Op):
 
 
 class ArgMax(Op):
-    """``argmax(x, axis) -> i64``: the first place of the greatest element along ``axis``; the first NaN, if there is one."""
+    """``argmax(x, axis) -> i64``: the first place of the greatest element along ``axis``; NaN is greatest."""
 
     name, operands, attributes = "argmax", ("x",), ("axis",)
 
