@@ -107,7 +107,8 @@ def random_arrays(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str,
 
 MENU = ["split"] * 4 + [
     "cut", "reorder", "reorder", "fuse", "unroll", "vectorize", "distribute", "place", "accumulate",
-    "accumulate", "lanes", "lanes", "stage", "stage", "forward", "rename", "reuse", "parallel", "outline", "tile", "hold", "hoist",
+    "accumulate", "lanes", "lanes", "stage", "stage", "forward", "rename", "reuse", "parallel", "outline", "tile",
+    "hold", "hoist",
 ]  # fmt: skip
 
 

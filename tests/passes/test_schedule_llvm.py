@@ -100,7 +100,7 @@ def check_seed(seed: int) -> bool:
 
 @pytest.mark.parametrize("block", range(4))
 def test_random_schedules(block: int) -> None:
-    assert any([check_seed(seed) for seed in range(block * 15, block * 15 + 15)])
+    assert any(check_seed(seed) for seed in range(block * 15, block * 15 + 15))
 
 
 @pytest.mark.full
