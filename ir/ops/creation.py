@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import INTEGERS, DType, int64
 from ..errors import DTypeError, ShapeError
+from ..loops import Apply, Const, Index
 from ..lowering import Lowering, Pointwise
 from ..op import Op, Type
 from ..sizes import Dim, Poly, Shape, dim, poly
@@ -31,8 +32,6 @@ class Constant(Op):
         return np.broadcast_to(one, shape)
 
     def lower(self, value: complex, dtype: DType, shape: Shape) -> Lowering:
-        from ..loops import Const
-
         return Pointwise(lambda at: Const(value, dtype))
 
 
@@ -54,8 +53,6 @@ class Iota(Op):
         return np.broadcast_to(line.reshape([-1 if d == axis else 1 for d in range(len(shape))]), shape)
 
     def lower(self, shape: Shape, axis: int, dtype: DType) -> Lowering:
-        from ..loops import Apply, Index
-
         def element(at: tuple[Poly, ...]) -> Any:
             return Index(at[axis]) if dtype is int64 else Apply("cast", (Index(at[axis]),), dtype)
 

@@ -7,14 +7,18 @@ generator, and any split of the elements gives the same bits. A draw of 64 bits 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..dtypes import DType, bfloat16, float16, float32, float64, int64
 from ..errors import DTypeError, ShapeError
 from ..graph import Value
-from ..lowering import Lowering, Pointwise
+from ..loops import Index as At
+from ..loops import Where, apply
+from ..lowering import Index, Lowering, Pointwise
 from ..op import Op, Type
-from ..sizes import Dim, Shape, dim, poly
+from ..sizes import Dim, Shape, contiguous_strides, dim, poly
 from .elementwise import bitwise_and, cast, shift_right
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
@@ -65,9 +69,18 @@ class RandomBits(Op):
         return both.astype(np.int64).reshape(shape)
 
     def lower(self, state: Type, shape: Shape, bits: int) -> Lowering:
-        from ..loops.random import philox_element
+        def element(at: Index, read: Any) -> Any:
+            e = At(sum((poly(i) * step for i, step in zip(at, contiguous_strides(shape), strict=True)), poly(0)))
+            shift, low = (6, 3) if bits == 32 else (5, 1)
+            block = apply("shl", apply("shr", e, shift), 4) + apply("and", e, 15) + read((1,))
+            which = apply("and", apply("shr", e, 4), low)
+            if bits == 32:
+                return apply("philox", read((0,)), block, which)
+            first = apply("shl", which, 1)
+            words = [apply("philox", read((0,)), block, word) for word in (first, first + 1)]
+            return apply("or", words[0], apply("shl", words[1], 32))
 
-        return Pointwise(lambda at, read: philox_element(at, read, shape, bits))
+        return Pointwise(element)
 
 
 class RandomAdvance(Op):
@@ -84,9 +97,7 @@ class RandomAdvance(Op):
         return state + np.array([0, count], np.int64)
 
     def lower(self, state: Type, count: Dim) -> Lowering:
-        from ..loops.random import advance_element
-
-        return Pointwise(lambda at, read: advance_element(at, read, count))
+        return Pointwise(lambda at, read: Where(((at[0], 1, 2),), read(at) + At(poly(count)), read(at)))
 
 
 random_bits, random_advance = RandomBits(), RandomAdvance()
