@@ -2,7 +2,7 @@
 
 Each node is appended again to a builder that simplifies: its operands are simple already, and what a rule builds goes
 the same way. A node that stays as it was is kept, nodes are immutable. Each rewrite removes an op or brings it nearer
-to the inputs, so that the sweep is linear in the size of the graph.
+to the inputs, and a node sets off a bounded number of them, so that the sweep is linear in the size of the graph.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from .fold import fold
 from .merge_equal import COMMUTATIVE, key_of
 from .rules import RULES
 from .rules.index import Index
-from .rules.pattern import build
+from .rules.pattern import Bound, Rule, build
 
 _CONSTANT = OPS["constant"]
 _INDEX = Index(RULES)
+
+#: how many rewrites one node may set off, one out of the other
+DEEPEST = 24
 
 
 def simplify(graph: Graph, counts: dict[str, int] | None = None, index: Index = _INDEX) -> Graph:
@@ -36,7 +39,7 @@ class Simplifier:
     def __init__(self, counts: dict[str, int] | None = None, index: Index = _INDEX) -> None:
         self.nodes: list[Node] = []
         self.site: Site = NOWHERE
-        self.tracked = False
+        self.depth = 0
         self.counts, self.index = counts, index
         self._made: dict[Any, tuple[Value, ...]] = {}
 
@@ -86,10 +89,18 @@ class Simplifier:
             return (self.append(_CONSTANT, (), (number, *type)),)
         if node.op in COMMUTATIVE and node.operands[0].node.op is _CONSTANT:
             return (self.append(node.op, node.operands[::-1], node.attributes),)
-        for rule in self.index.candidates(node):
-            bound = rule.match(node)
-            if bound is not None:
-                if self.counts is not None:
-                    self.counts[rule.name] = self.counts.get(rule.name, 0) + 1
-                return (build(rule.replacement, bound, node.results[0], self.append),)
+        if self.depth < DEEPEST:
+            for rule in self.index.candidates(node):
+                bound = rule.match(node)
+                if bound is not None:
+                    return (self._rewritten(node, rule, bound),)
         return None
+
+    def _rewritten(self, node: Node, rule: Rule, bound: Bound) -> Value:
+        if self.counts is not None:
+            self.counts[rule.name] = self.counts.get(rule.name, 0) + 1
+        self.depth += 1
+        try:
+            return build(rule.replacement, bound, node.results[0], self.append)
+        finally:
+            self.depth -= 1

@@ -8,7 +8,7 @@ from ...ir.graph import Value
 from ...ir.sizes import Dim, Shape, dim, least, poly
 from .pattern import Computed, op, rule, variables
 
-x, y, z, base, new, zero = variables("x y z base new zero")
+x, y, base, new = variables("x y base new")
 order, inner, outer, shape, axis = variables("order inner outer shape axis")
 starts, stops, steps = variables("starts stops steps")
 starts2, stops2, steps2 = variables("starts2 stops2 steps2")
@@ -116,18 +116,4 @@ PUTS = (
     rule("slice-put", op.slice(op.put(base, new, **_same_place), **_same_place), new),
     rule("slice-beside-put", op.slice(op.put(base, new, **_same_place), **_other_place),
          op.slice(base, **_other_place), where=disjoint),
-    # The derivative of many slices is a sum of zeros with one part each: write the parts side by side. The sums with
-    # 0 stay, because -0.0 + 0.0 is +0.0.
-    rule("add-put", op.put(base, x, **_same_place) + op.put(zero, y, **_other_place),
-         op.put(op.put(base, x, **_same_place) + 0, op.slice(base, **_other_place) + y, **_other_place),
-         where=lambda zero, starts, stops, steps, starts2, stops2, steps2:
-         _is_zero(zero) and disjoint(starts, stops, steps, starts2, stops2, steps2)),
-    rule("put-add-zero", op.put(base, x, **_same_place) + 0.0, op.put(base + 0.0, x + 0.0, **_same_place),
-         where=lambda base: base.dtype.kind == "f"),
 )  # fmt: skip
-
-
-def _is_zero(value: Value) -> bool:
-    """A constant that is +0 (a sum with -0.0 would keep -0.0), and no complex number."""
-    node = value.node
-    return node.op.name == "constant" and value.dtype.kind in "iuf" and str(node.attributes[0]) in ("0", "0.0")
