@@ -44,38 +44,41 @@ def rematerialize(
     """The graph in which the rest reads copies of cheap forward nodes, made from the values of ``choose_kept``."""
     inside = set(forward_nodes(graph) if forward is None else forward)
     kept = choose_kept(graph, inside, may_redo, values)
+    order = {node: place for place, node in enumerate(graph.nodes)}
     nodes: list[Node] = []
     copies: dict[Value, Value] = {}
-
-    def again(value: Value) -> Value:
-        """``value`` as the backward reads it."""
-        if value in kept or value.node not in inside:
-            return copies.get(value, value)
-        if value not in copies:
-            old = value.node
-            operands = tuple([again(v) for v in old.operands])
-            _append_copy(old, operands, nodes, copies)
-        return copies[value]
-
     for node in graph.nodes:
         if node in inside:
             nodes.append(node)
             continue
-        operands = tuple([again(v) for v in node.operands])
-        if operands == node.operands:
+        for redone in sorted(_to_redo(node, inside, kept, copies), key=order.__getitem__):
+            _append_copy(redone, nodes, copies)
+        if copies.keys().isdisjoint(node.operands):
             nodes.append(node)
         else:
-            _append_copy(node, operands, nodes, copies)
+            _append_copy(node, nodes, copies)
     made = [copies.get(v, v) if v.node not in inside else v for v in graph.roots]
     targets = [target for target, _ in graph.writes]
     count = len(graph.outputs)
     return graph.replace(nodes=nodes, outputs=made[:count], writes=list(zip(targets, made[count:], strict=True)))
 
 
-def _append_copy(
-    node: Node, operands: tuple[Value, ...], nodes: list[Node], copies: dict[Value, Value]
-) -> None:
+def _to_redo(node: Node, inside: set[Node], kept: set[Value], copies: dict[Value, Value]) -> set[Node]:
+    """The forward nodes that ``node`` needs again and that are not copied yet."""
+    found: set[Node] = set()
+    todo = list(node.operands)
+    while todo:
+        value = todo.pop()
+        if value in kept or value in copies or value.node not in inside or value.node in found:
+            continue
+        found.add(value.node)
+        todo += value.node.operands
+    return found
+
+
+def _append_copy(node: Node, nodes: list[Node], copies: dict[Value, Value]) -> None:
     site = node.site._replace(origin="backward") if node.site.origin == "forward" else node.site
+    operands = tuple([copies.get(v, v) for v in node.operands])
     copy = Node(node.op, operands, node.attributes, [v.type for v in node.results], site)
     nodes.append(copy)
     copies.update(zip(node.results, copy.results, strict=True))

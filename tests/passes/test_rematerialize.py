@@ -116,3 +116,17 @@ def test_nothing_dear_is_redone():
         again = rematerialize(graph, graph.nodes[: len(graph.nodes) // 2])
         count = lambda g: sum(not is_cheap(n) for n in g.nodes)  # noqa: E731
         assert count(again) == count(graph)
+
+
+def test_long_chains_are_redone():
+    """Deeper than Python's stack."""
+    b = Builder("f")
+    with building(b):
+        x = b.input("x", "f32", (4,))
+        y = x
+        for _ in range(1500):
+            y = y * x
+        b.site = Site(origin="backward")
+        graph = b.graph([y * y, x])
+    assert kept(graph) == []
+    assert len(check(graph)) == 3001
