@@ -7,12 +7,13 @@ from typing import Any
 
 
 class State(threading.local):
-    """``trace``: the open trace or None; ``grad_enabled``; ``compiling``: False inside ``with eager()``."""
+    """``trace``: the open trace or None; ``compiling``: False inside ``with eager()``; ``path``: of the running module."""
 
     def __init__(self) -> None:
         self.trace: Any = None
         self.grad_enabled = True
         self.compiling = True
+        self.path: list[str] = []
 
 
 state = State()

@@ -3,9 +3,24 @@
 __version__ = "0.1.0"
 
 from .frontend import methods  # noqa: I001 (attaches the methods of Tensor before anything uses them)
-from .frontend.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .codegen.llvm.threads import get_num_threads, set_num_threads
+from .frontend.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .frontend.compile import compile, eager
 from .frontend.device import Device, device
-from .frontend.dtype import finfo, get_default_dtype, iinfo, promote_types, result_type, set_default_dtype
+from .frontend.dtype import (
+    finfo,
+    get_default_dtype,
+    iinfo,
+    promote_types,
+    result_type,
+    set_default_dtype,
+)
 from .frontend.functions.arithmetic import *
 from .frontend.functions.creation import *
 from .frontend.functions.indexing import argsort, gather, index_select, masked_fill, scatter_add

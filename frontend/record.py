@@ -1,0 +1,363 @@
+"""Recording: one symbolic run of a function, from open trace to finished variant, everything put back as it was."""
+
+from __future__ import annotations
+
+import gc
+import types
+from collections.abc import Callable
+from typing import Any
+
+from ..ir import sizes
+from ..ir.errors import LeakedError, TraceError
+from ..ir.graph import Graph, Type, Value, building, make_input
+from ..ir.sizes import Dim, contiguous_strides
+from .executable import compile_plain
+from .layout import is_contiguous
+from .numbers import Number
+from .pullback import Pullback
+from .reads import MISSING, random_states
+from .state import state
+from .storage import Storage
+from .tensor import Tensor
+from .trace import FIXED, PROMOTED, Retry, Trace, symbolic_type
+from .tree import WATCHED, rebuild
+from .variant import Decision, Ref, Variant, get, put, view_of
+
+Swaps = dict[int, tuple[Tensor, Storage, Any]]
+
+
+def record(
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    leaves: list[Any],
+    dims: dict[int, dict[int, Dim]],
+) -> Variant:
+    """Trace one call and compile it. Raises Retry where the trace must be made anew, TraceError where it cannot be repeated."""
+    hints = {
+        str(n): int(leaves[i]._type.shape[d]) for i, names in dims.items() for d, n in names.items()
+    }
+    trace = Trace(hints)
+    swaps: Swaps = {}
+    tracked = [isinstance(x, Tensor) and x.requires_grad for x in leaves]
+    before = random_states()
+    modules = [(cls, cls.__dict__.get("__getattribute__")) for cls in WATCHED]
+    state.trace = trace
+    try:
+        with building(trace), sizes.deciding(trace.decide_size):
+            result = _run(trace, function, (args, kwargs), leaves, tracked, dims, swaps)
+        state.trace = None
+        if trace.refused is not None:
+            raise trace.refused
+        variant = _finish(trace, result, swaps, leaves)
+        result = None
+    except Retry:
+        _merge(trace, dims)
+        raise
+    finally:
+        state.trace = None
+        _put_back(trace, swaps, modules)
+    trace.check_unchanged()
+    if random_states() != before:
+        raise TraceError(
+            "the traced function drew from Python's or NumPy's random numbers: they would be frozen; use gm.rand"
+        )
+    _check_leaks(trace)
+    return variant
+
+
+def _run(
+    trace: Trace,
+    function: Any,
+    call: Any,
+    leaves: list[Any],
+    tracked: list[bool],
+    dims: Any,
+    swaps: Swaps,
+) -> Any:
+    """Call the function with symbolic arguments."""
+    places = iter(range(len(leaves)))
+
+    def swap(_: Any) -> Any:
+        i = next(places)
+        x = leaves[i]
+        if isinstance(x, Tensor):
+            _make_argument(trace, i, x, tracked[i], dims.get(i, {}), swaps)
+            return x
+        return trace.number(None, i, x) if type(x) in (int, float) else x
+
+    a, k = rebuild(call, swap)
+    for cls in WATCHED:
+        cls.__getattribute__ = reading  # type: ignore[method-assign]
+    trace_function(trace, function, a)
+    return function(*a, **k)
+
+
+def trace_function(trace: Trace, function: Any, args: Any) -> None:
+    """Read the code of the function before it runs."""
+    if isinstance(function, types.MethodType):
+        trace.enter(function)
+    elif isinstance(function, types.FunctionType):
+        trace.enter_function(function, dict(zip(function.__code__.co_varnames, args, strict=False)))
+    else:
+        trace.enter(function)
+
+
+def _make_argument(
+    trace: Trace, i: int, x: Tensor, tracked: bool, names: dict[int, Dim], swaps: Swaps
+) -> None:
+    """Give an argument a symbolic storage of its own for the time of the trace."""
+    if id(x) in swaps:
+        return
+    old = x._storage
+    swaps[id(x)] = x, old, (x._steps, x._type, x._strides, x._offset)
+    type_ = symbolic_type(x._type, names)
+    strides = (
+        contiguous_strides(type_.shape) if is_contiguous(x._type.shape, x._strides) else x._strides
+    )
+    storage = Storage(type_, strides, None, make_input("placeholder", type_), trace)
+    storage.leaf = old.leaf if not x._steps else None
+    trace.input("argument", i, type_, storage, tracked)
+    trace.arguments.append(storage)
+    x._rebind(storage)
+
+
+def reading(self: Any, name: str) -> Any:
+    """``__getattribute__`` of watched classes while some trace is open."""
+    value = object.__getattribute__(self, name)
+    trace = state.trace
+    if trace is None or name[:2] == "__":
+        return value
+    if name in object.__getattribute__(self, "__dict__") or not callable(value):
+        return trace.read(self, name, value)
+    return value
+
+
+def _put_back(trace: Trace, swaps: Swaps, modules: Any) -> None:
+    """Everything as it was before the trace."""
+    for cls, before in modules:
+        if before is None:
+            if "__getattribute__" in cls.__dict__:
+                del cls.__getattribute__
+        else:
+            cls.__getattribute__ = before
+    for storage, value, version, leaf in trace.saved.values():
+        storage.value, storage.owner, storage.leaf = value, None, leaf
+        storage.versions[0] = version
+    for x, storage, view in swaps.values():
+        x._rebind(storage, *view)
+    for obj, name, old, _ in trace.journal.values():
+        if isinstance(obj, Tensor):
+            obj._grad = old
+        elif get(obj, name) is not old:
+            put(obj, name, old)
+
+
+def _merge(trace: Trace, dims: dict[int, dict[int, Dim]]) -> None:
+    """Sizes found equal get one name (or their number) in the next trace."""
+    for names in dims.values():
+        for d, n in list(names.items()):
+            new = sizes.substitute(n, trace.equalities)
+            if type(new) is int or sizes.is_name(new):
+                names[d] = new
+            else:
+                raise TraceError(
+                    f"size {n} must be {new}: a size can only be equal to another one or to a number"
+                )
+
+
+# ---- from trace to variant ----
+
+
+def _finish(trace: Trace, result: Any, swaps: Swaps, leaves: list[Any]) -> Variant:
+    v = Variant()
+    _check_stands(trace)
+    slots: dict[int, int] = {}
+    outputs: list[tuple[Value, Any]] = []
+    resolve = _Resolver(trace, swaps, leaves, slots, outputs)
+    v.result = rebuild(result, resolve)
+    _collect_assigns(trace, v, resolve)
+    writes = []
+    for place, (kind, key, value, storage) in enumerate(trace.inputs):
+        if storage is not None and storage.value is not value:
+            writes.append((value, storage.value))
+            v.targets.append((place, kind, key))
+    v.slots = outputs
+    v.inputs = trace.inputs
+    v.traced = Graph(
+        "trace", [i.value for i in trace.inputs], trace.nodes, [o for o, _ in outputs], writes
+    )
+    _guards(trace, v, leaves)
+    _calm(trace, v, outputs)
+    v.executable = _executable(v, leaves)
+    _gradients(v)
+    return v
+
+
+def _check_stands(trace: Trace) -> None:
+    """A storage reached by an attribute and another way, and changed, must be read without a stand-in."""
+    for i, (stand, _, old) in trace.stands.items():
+        changed = stand.value.node.op.name != "input"
+        if i in trace.saved and (changed or old.value.node.op.name != "input"):
+            FIXED.add(i)
+            raise Retry("a tensor attribute is also reached another way")
+
+
+class _Resolver:
+    """Maps what the function returned or assigned to where a later call finds it."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        swaps: Swaps,
+        leaves: list[Any],
+        slots: dict[int, int],
+        outputs: list[tuple[Value, Any]],
+    ) -> None:
+        self.trace, self.leaves, self.slots, self.outputs = trace, leaves, slots, outputs
+        self.arguments = {id(x._storage): x for x, _, _ in swaps.values()}
+        self.stands = {id(s): (id(first[0]), first[1]) for s, first, _ in trace.stands.values()}
+        self.functions = Functions(trace)
+
+    def __call__(self, x: Any) -> Any:
+        if type(x) is Number:
+            return Ref("number", self.functions(x.text))
+        if not isinstance(x, Tensor):
+            return x
+        s = x._storage
+        view = view_of(x)
+        if s.owner is None or (id(s) in self.trace.saved):
+            return Ref("held", s, view) if x._steps else Ref("tensor", x)
+        if id(s) in self.arguments:
+            owner = self.arguments[id(s)]
+            return Ref(
+                "argument", next(i for i, leaf in enumerate(self.leaves) if leaf is owner), view
+            )
+        if id(s) in self.stands:
+            return Ref("path", self.stands[id(s)], view if view else None)
+        if id(s) not in self.slots:
+            self.slots[id(s)] = len(self.slots)
+            self.outputs.append((s.value, s.strides))
+        return Ref("slot", self.slots[id(s)], view)
+
+
+class Functions:
+    """Run-time numbers as functions of the numbers and sizes of a call."""
+
+    def __init__(self, trace: Trace) -> None:
+        names = [n for n, _, _ in trace.numbers.values()]
+        self.head = ", ".join([*names, *(["*"] if trace.hints else []), *trace.hints])
+
+    def __call__(self, text: str) -> Callable[..., Any]:
+        return eval(f"lambda {self.head}: {text}", {"__builtins__": {"abs": abs, "bool": bool}})  # type: ignore[no-any-return]
+
+
+def _collect_assigns(trace: Trace, v: Variant, resolve: _Resolver) -> None:
+    for obj, name, old, span in trace.journal.values():
+        now = get(obj, name)
+        if now is old or (
+            type(now) is type(old) and type(now) in (int, float, bool, str) and now == old
+        ):
+            continue
+        if type(now) in (int, float) and type(now) is type(old):
+            PROMOTED.add((id(obj), name))
+            raise Retry(
+                f"{type(obj).__name__}.{name} is a Python number that the function changes at {span}"
+            )
+        v.assigns.append((obj, name, now if now is MISSING else rebuild(now, resolve)))
+
+
+def _guards(trace: Trace, v: Variant, leaves: list[Any]) -> None:
+    functions = Functions(trace)
+
+    def feed(kind: str, key: Any, type_: Type) -> tuple[str, Any]:
+        return (kind, functions(key)) if kind == "number" else (kind, key)
+
+    v.feeds = [feed(i.kind, i.key, i.value.type) for i in trace.inputs]
+    v.numbers = [(holder, key) for _, holder, key in trace.numbers.values()]
+    v.decisions = [
+        Decision(text, functions(text), outcome, span)
+        for text, (outcome, span) in trace.decisions.items()
+    ]
+    v.guards, v.reads, v.paths = (
+        list(trace.guards.values()),
+        list(trace.reads.values()),
+        trace.paths,
+    )
+    v.held, v.keep = trace.held, leaves
+    v.shared = [
+        (next(i for i, leaf in enumerate(leaves) if leaf is x), x)
+        for _, x in trace.shared
+        if any(leaf is x for leaf in leaves)
+    ]
+    v.patterns = {i.key: i.value.type.shape for i in trace.inputs if i.kind == "argument"}
+    for r in v.reads:
+        if isinstance(r.obj, Tensor):
+            r.obj._watched = True
+        else:
+            watched = getattr(r.obj, "__dict__", {}).get("_watched")
+            if watched is None and hasattr(r.obj, "__dict__"):
+                r.obj.__dict__["_watched"] = watched = set()
+            if watched is not None:
+                watched.add(r.name)
+
+
+def _calm(trace: Trace, v: Variant, outputs: list[tuple[Value, Any]]) -> None:
+    """Do our own assignments leave our own guards true? Only a tensor of the kind that the path expects does."""
+
+    def is_calm(obj: Any, name: str, spec: Any) -> bool:
+        key = id(obj), name
+        if key not in trace.reads:
+            return True
+        if key not in trace.paths or type(spec) is not Ref or spec.kind != "slot":
+            return False
+        value, strides = outputs[spec.key]
+        return (
+            trace.paths[key].kind == (value.type, strides, value.tracked, (), value.type)
+            and spec.view is None
+        )
+
+    v.calm = all(is_calm(*a) for a in v.assigns)
+
+
+def _gradients(v: Variant) -> None:
+    """Which outputs join the eager tape, and which have spent their graph already."""
+    for i, (value, _) in enumerate(v.slots):
+        if value.tracked:
+            spent = value.note is not None and value.note.freed
+            (v.consumed if spent else v.differentiable).append(i)
+    if v.differentiable:
+        v.pullback = Pullback(v.traced, v.differentiable)
+
+
+def _executable(v: Variant, leaves: list[Any]) -> Any:
+    """The program of a trace, for the layouts that its inputs have and its outputs must get."""
+
+    def strides(i: Any) -> Any:
+        if i.kind == "number":
+            return None
+        return i.storage.strides if i.storage is not None else i.key.strides
+
+    inputs = [strides(i) for i in v.inputs]
+    return compile_plain(v.traced, inputs, [s for _, s in v.slots])
+
+
+def _check_leaks(trace: Trace) -> None:
+    """Every storage made while tracing must be dead by now: one that lives was put where a replay cannot reach."""
+    spans = {}
+    for ref in trace.storages:
+        s = ref()
+        if s is not None:
+            spans[id(s)] = s.value.node.site.span
+    del ref, s
+    trace.inputs = trace.nodes = trace.stands = trace.paths = trace.arguments = None  # type: ignore[assignment]
+    if not spans:
+        return
+    gc.collect()
+    for ref in trace.storages:
+        storage = ref()
+        if storage is not None and storage.owner is trace:
+            raise LeakedError(
+                f"a tensor made at {spans.get(id(storage))} outlives the traced function: this would not be repeated; "
+                "return it, or assign it to a Module attribute"
+            )

@@ -1,0 +1,330 @@
+"""One compiled form of a function: when it may be used, how it is run, and what it assigns afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ir.errors import TraceError
+from ..ir.graph import Graph, Value
+from ..ir.sizes import Dim, evaluate
+from ..ir.source import Span
+from .pullback import eager_value, spent_value
+from .reads import MISSING, Guard, content, is_same, look, short
+from .state import epoch, state
+from .storage import Storage, settle
+from .tensor import Tensor, value_of
+from .trace import PROMOTED, Input, Path, Read, concrete_shape, kind_of
+from .tree import rebuild
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Where a result comes from: ``argument``, ``tensor``, ``held``, ``path``, ``slot`` or ``number``."""
+
+    kind: str
+    key: Any
+    view: Any = None
+
+
+def get(obj: Any, name: str) -> Any:
+    """An attribute, entry or gradient as it is; MISSING where there is none."""
+    if isinstance(obj, Tensor):
+        return obj._grad
+    if isinstance(obj, dict):
+        return dict.get(obj, name, MISSING)
+    return getattr(obj, name, MISSING)
+
+
+def put(obj: Any, name: str, value: Any) -> None:
+    """Assign an attribute, entry or gradient; MISSING deletes it."""
+    if isinstance(obj, Tensor):
+        obj.grad = value
+    elif isinstance(obj, dict):
+        dict.__setitem__(obj, name, value)
+    elif value is MISSING:
+        if get(obj, name) is not MISSING:
+            delattr(obj, name)
+    else:
+        setattr(obj, name, value)
+
+
+class Decision(NamedTuple):
+    """A decision of the trace: its text, a function of the run-time numbers and sizes, the outcome, the user's line."""
+
+    text: str
+    test: Callable[..., bool]
+    outcome: bool
+    span: Span | None
+
+
+class Variant:
+    """Guards, executable and assignments of one trace. ``why`` says what failed the last guard check."""
+
+    def __init__(self) -> None:
+        self.why = ""
+        self.reason = ""
+        self.seconds = 0.0
+        self.epoch = -1
+        self.inputs: list[Input] = []
+        self.feeds: list[tuple[str, Any]] = []
+        self.targets: list[tuple[int, str, Any]] = []
+        self.slots: list[tuple[Value, Any]] = []
+        self.assigns: list[tuple[Any, str, Any]] = []
+        self.result: Any = None
+        self.guards: list[Guard] = []
+        self.reads: list[Read] = []
+        self.paths: dict[tuple[int, str], Path] = {}
+        self.held: list[tuple[Tensor, Storage, bool]] = []
+        self.shared: list[tuple[int, Tensor]] = []
+        self.numbers: list[tuple[Any, Any]] = []
+        self.kinds: list[type] | None = None
+        self.checked: Any = None
+        self.values: list[Any] = []
+        self.decisions: list[Decision] = []
+        self.patterns: dict[int, tuple[Dim, ...]] = {}
+        self.traced: Graph
+        self.executable: Any = None
+        self.calm = False
+        self.differentiable: list[int] = []
+        self.consumed: list[int] = []
+        self.pullback: Any = None
+        self.keep: Any = None
+
+    # ---- guards ----
+
+    def match(self, leaves: Sequence[Any]) -> dict[str, int] | None:
+        """The sizes under which the arguments' shapes fit this variant, or None."""
+        values: dict[str, int] = {}
+        later = []
+        for i, shape in self.patterns.items():
+            found = leaves[i]._type.shape
+            if len(found) != len(shape):
+                return None
+            for n, m in zip(shape, found, strict=True):
+                if type(n) is int:
+                    if n != m:
+                        return None
+                elif len(n.names) == 1 and str(n) in n.names:
+                    if m < 2 or values.setdefault(str(n), m) != m:
+                        return None
+                else:
+                    later.append((n, m))
+        return values if all(evaluate(n, values) == m for n, m in later) else None
+
+    def holds(self, leaves: Sequence[Any], sizes: dict[str, int]) -> bool:
+        """Whether this variant may serve a call with these leaves; ``why`` says what does not hold."""
+        for i, x in self.shared:
+            if leaves[i] is not x:
+                self.why = f"argument {i} is no longer the {x._type} that the function also reaches by itself"
+                return False
+        if epoch.count != self.epoch:
+            why = self.changed()
+            if why:
+                self.why = why
+                return False
+            self.epoch = epoch.count
+        return self._guards_hold() and self._numbers_hold(leaves, sizes)
+
+    def changed(self) -> str:
+        """What is no longer as it was read, by name; empty if nothing."""
+        for r in self.reads:
+            now = get(r.obj, r.name)
+            if now is r.value if r.content is None else content(now) == r.content:
+                continue
+            path = self.paths.get((id(r.obj), r.name))
+            if (
+                path
+                and isinstance(now, Tensor)
+                and now._storage.leaf is None
+                and kind_of(now) == path.kind
+            ):
+                first = get(*path.first)
+                if isinstance(first, Tensor) and now._storage is first._storage:
+                    continue
+            if type(now) is type(r.value) and type(now) in (int, float):
+                PROMOTED.add((id(r.obj), r.name))
+            name = f"{type(r.obj).__name__}.{r.name}"
+            if now is r.value:
+                return f"memory or requires_grad of {name} changed"
+            return f"{name} changed from {short(r.value)} to {short(now)} (read at {r.span})"
+        for t, s, leaf in self.held:
+            if t._storage is not s:
+                return f"memory or requires_grad of a captured {s.type} changed (.data = ...)"
+            if (s.leaf is not None) != leaf:
+                return f"memory or requires_grad of a captured {s.type} changed"
+        return ""
+
+    def _guards_hold(self) -> bool:
+        for g in self.guards:
+            now = look(g.holder, g.key)
+            if is_same(now, g):
+                continue
+            was = f"{g.text} changed from {short(g.value)} to {short(now)}"
+            self.why = was if now is not g.value else f"the contents of {g.text} changed"
+            return False
+        return True
+
+    def _numbers_hold(self, leaves: Sequence[Any], sizes: dict[str, int]) -> bool:
+        self.values = values = [leaves[k] if h is None else get(h, k) for h, k in self.numbers]
+        kinds = list(map(type, values))
+        if self.kinds is None:
+            self.kinds = kinds
+        elif kinds != self.kinds:
+            self.why = "a number became a " + ", ".join(
+                k.__name__ for k in kinds if k not in (int, float)
+            )
+            return False
+        if not self.decisions:
+            return True
+        state_now = values, sizes
+        if state_now == self.checked:
+            return True
+        for d in self.decisions:
+            if bool(d.test(*values, **sizes)) != d.outcome:
+                self.why = f"{d.text} is no longer {d.outcome} (decided at {d.span})"
+                return False
+        self.checked = state_now
+        return True
+
+    # ---- the call ----
+
+    def storage(self, kind: str, key: Any, leaves: Sequence[Any]) -> Storage:
+        """The storage behind an input."""
+        if kind == "argument":
+            return leaves[key]._storage  # type: ignore[no-any-return]
+        return get(*key)._storage if kind == "path" else key  # type: ignore[no-any-return]
+
+    def run(self, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
+        """Run the program, then repeat the assignments; an exception in the run changes nothing."""
+        if self.targets:
+            self._check_overlap(leaves)
+        arrays, operands = [], []
+        for kind, key in self.feeds:
+            if kind == "argument":
+                arrays.append(leaves[key]._array())
+            elif kind == "number":
+                arrays.append(key(*self.values, **sizes))
+            else:
+                arrays.append(self.storage(kind, key, leaves).data)
+        if self.differentiable and state.grad_enabled:
+            operands = self._operands(leaves, arrays)
+        outputs = self.executable(arrays, sizes)
+        slots = [self._slot(i, array, sizes) for i, array in enumerate(outputs)]
+        for _, kind, key in self.targets:
+            storage = self.storage(kind, key, leaves)
+            storage.advance()
+            settle(storage)
+        result = self._assign(leaves, slots, sizes)
+        if operands:
+            self.pullback.attach(slots, operands, sizes)
+        for i in self.consumed:
+            slots[i].value = spent_value(self.slots[i][0], slots[i])
+        return result
+
+    def _slot(self, i: int, array: np.ndarray, sizes: dict[str, int]) -> Storage:
+        value, strides = self.slots[i]
+        type_ = value.type._replace(shape=array.shape)
+        return Storage(type_, concrete_shape(strides, sizes), array, None)
+
+    def _assign(self, leaves: Sequence[Any], slots: list[Storage], sizes: dict[str, int]) -> Any:
+        made: dict[Any, Tensor] = {}
+        paths = {
+            (id(o), n): get(o, n) for (o, n) in [key for kind, key in self.feeds if kind == "path"]
+        }
+
+        def out(spec: Any) -> Any:
+            return self._resolve(spec, leaves, slots, sizes, made, paths)
+
+        before = epoch.count
+        for obj, name, spec in self.assigns:
+            put(obj, name, out(spec))
+        if self.calm and self.epoch == before:
+            self.epoch = epoch.count
+        return rebuild(self.result, out)
+
+    def _resolve(
+        self, spec: Any, leaves: Any, slots: Any, sizes: Any, made: Any, paths: Any
+    ) -> Any:
+        if type(spec) is not Ref:
+            return spec
+        kind, key, view = spec.kind, spec.key, spec.view
+        if kind == "number":
+            return key(*self.values, **sizes)
+        if kind == "tensor":
+            return key
+        if kind == "argument" and view is None:
+            return leaves[key]
+        if kind == "path":
+            x = paths[key]
+            return x if view is None or x._steps == view[0] else Tensor(x._storage, *view)
+        place = (kind, key, view and view[0])
+        if place not in made:
+            storage = (
+                slots[key]
+                if kind == "slot"
+                else leaves[key]._storage
+                if kind == "argument"
+                else key
+            )
+            base = leaves[key] if kind == "argument" else None
+            made[place] = self._view(storage, view, sizes, base)
+        return made[place]
+
+    def _view(
+        self, storage: Storage, view: Any, sizes: dict[str, int], base: Tensor | None
+    ) -> Tensor:
+        if view is None:
+            return Tensor(storage)
+        steps, type_, strides, offset = view
+        if sizes:
+            type_ = type_._replace(shape=concrete_shape(type_.shape, sizes))
+            strides, offset = concrete_shape(strides, sizes), evaluate(offset, sizes)
+            steps = tuple((op, _concrete(a, sizes)) for op, a in steps)
+        if base is not None:
+            return Tensor(storage, base._steps + steps, type_, strides, offset)
+        return Tensor(storage, steps, type_, strides, offset)
+
+    def _check_overlap(self, leaves: Sequence[Any]) -> None:
+        """Two inputs may share memory only where neither is changed."""
+        changed = {id(self.storage(kind, key, leaves).versions) for _, kind, key in self.targets}
+        owner: dict[int, int] = {}
+        for i, (kind, key) in enumerate(self.feeds):
+            if kind == "number":
+                continue
+            cell = id(self.storage(kind, key, leaves).versions)
+            if owner.setdefault(cell, i) != i and cell in changed:
+                a, b = (self.inputs[k].value.node.attributes[0] for k in (owner[cell], i))
+                raise TraceError(
+                    f"{a} and {b} share memory and the function changes one of them: pass a copy"
+                )
+
+    # ---- compiled forward, eager backward ----
+
+    def _operands(self, leaves: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:
+
+        out = []
+        for i, (kind, key) in enumerate(self.feeds):
+            if kind == "number":
+                out.append(eager_value(np.asarray(arrays[i])))
+            elif kind == "argument":
+                out.append(value_of(leaves[key]))
+            else:
+                out.append(self.storage(kind, key, leaves).value)
+        return out
+
+
+def _concrete(value: Any, sizes: dict[str, int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_concrete(v, sizes) for v in value)
+    return evaluate(value, sizes) if hasattr(value, "evaluate") else value
+
+
+def view_of(x: Tensor, base: tuple[Any, ...] = ()) -> Any:
+    """What distinguishes ``x`` from its storage's base: None for the base itself."""
+    if not x._steps:
+        return None
+    return x._steps[len(base) :], x._type, x._strides, x._offset
