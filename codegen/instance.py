@@ -194,7 +194,7 @@ class Instance:
             moved += self._elements(lowered, b.shape) * b.dtype.itemsize
         total = moved / 30 + 0.05 * len(task.group.nodes) * moved / 8
         if task.kind == "contract":
-            node = task.group.nodes[0]
+            node = next(n for n in task.group.nodes if n.op.name == "contract")
             letters = dict(zip(node.named["spec"].split(",")[0], node.operands[0].shape, strict=False))
             out = node.named["spec"].split("->")[1]
             depth = sizes.product([n for c, n in letters.items() if c not in out])

@@ -117,6 +117,8 @@ class _Fuser:
             places.layouts[v] = dense(v)
         if type(lowering) is Host:
             return
+        if node.op.name == "gather":
+            self.made_in_memory(node.operands[0])
         viewed = {"alias": 0, "detach": 0, "overwrite": 1}.get(node.op.name)
         if type(lowering) in (View, Reinterpret):
             viewed = 0
@@ -126,6 +128,12 @@ class _Fuser:
             places.inline.add(node)
         elif node.op.name == "cast" and self.is_number(node.operands[0]):
             places.inline.add(node)
+
+    def made_in_memory(self, value: Value) -> None:
+        """Data may name any place of a value: what is counted then lies in memory."""
+        base = self.places.base(value).node
+        if base.op.name != "constant":
+            self.places.inline.discard(base)
 
     def is_number(self, value: Value) -> bool:
         """Whether a value is a run-time number of the call."""
@@ -138,10 +146,8 @@ class _Fuser:
         found = through(node, places.lowerings[node], places.layouts[value])
         if found is None:
             return
-        base = places.base(value).node
-        reshaped = type(places.lowerings[node]) is Reinterpret and squeezed(value.shape) != squeezed(node.value.shape)
-        if reshaped and base in places.inline and base.op.name != "constant":
-            places.inline.discard(base)
+        if type(places.lowerings[node]) is Reinterpret and squeezed(value.shape) != squeezed(node.value.shape):
+            self.made_in_memory(value)
         places.views[node] = operand
         places.layouts[node.value] = found
 
@@ -201,6 +207,8 @@ class _Fuser:
     def check(self, node: Node) -> None:
         """A task that finds an index outside of its dimension."""
         index, size = node.operands[1], node.operands[0].shape[node.named["axis"]]
+        if 0 in index.shape:
+            return
         if is_safe(index, size) or any(t.kind == "check" and t.value is index and t.size == size for t in self.tasks[-8:]):
             return
         mailbox = make_input(f"check{len(self.tasks)}", Type(int64, ()))

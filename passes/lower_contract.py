@@ -18,7 +18,7 @@ from .lower_rows import reduction_kind
 def lower_contract(group: Group, places: Places) -> Lowered:
     """``C fma= A * B``, then one nest over the same places for what follows."""
     nest = Nest(group, places)
-    node = group.nodes[0]
+    node = next(n for n in group.nodes if type(places.lowerings[n]) is Contract)
     lowering = places.lowerings[node]
     assert isinstance(lowering, Contract)
     letters = _letters(node, lowering)

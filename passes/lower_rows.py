@@ -109,7 +109,7 @@ class _Rows(Nest):
 
     def reduces(self, node: Node) -> bool:
         """Whether a reduction has anything to reduce (and not only sizes of 1)."""
-        return len(squeezed(node.operands[0].shape)) > self.group_rank
+        return len(squeezed(node.operands[0].shape)) > len(squeezed(node.results[0].shape))
 
     # ---- which values a later loop reads ----
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..ir.graph import Value
+from ..ir.graph import Node, Value
 from ..ir.lowering import Elementwise, Pointwise, Reduce, ScatterAdd
 from ..ir.sizes import Dim, contiguous_strides, product
 from .lower_layout import squeezed, squeezed_strides
@@ -53,16 +53,20 @@ class Grouping:
     # ---- candidates ----
 
     def merge(self, roots: set[Value]) -> None:
-        """Rounds over all edges, those with the most bytes first, until nothing changes."""
+        """Rounds over all edges, those with the most bytes first, until nothing changes.
+
+        First the updates of state take what only feeds them, before a contraction would.
+        """
         self.roots = roots
-        for _ in range(4):
-            edges = sorted(self.edges(), key=lambda e: -e[0])
+        for only_updates in (True, True, False, False, False, False):
+            edges = sorted(self.edges(), key=lambda e: (-e[0], -e[1].node.number, e[2].node.number))
             changed = False
             for _, value, reader in edges:
                 p, c = self.made[value], self.made[reader]
-                if p is not c and self.try_merge(p, c):
-                    changed = True
-            if not changed:
+                if p is c or (only_updates and not self.writes(c)):
+                    continue
+                changed = self.try_merge(p, c) or changed
+            if not (changed or only_updates):
                 break
         self.merge_scalars()
 
@@ -184,7 +188,8 @@ class Grouping:
                 if base not in mine:
                     continue
                 if type(lowering) is Pointwise:
-                    yield "at places that data names" if node.op.name == "gather" else "in other places"
+                    own = node.op.name == "gather" and i == 0 and self.picks_in_row(node, base, v, rows)
+                    yield "row" if own else "in other places"
                 elif type(lowering) is ScatterAdd and i > 0:
                     short, full = squeezed(base.shape), squeezed(node.results[0].shape)
                     last = node.named["axis"] == len(node.results[0].shape) - 1
@@ -192,6 +197,12 @@ class Grouping:
                 else:
                     assert type(lowering) in (Elementwise, Reduce, ScatterAdd), lowering
                     yield self.how(base, v, rows)
+
+    def picks_in_row(self, node: Node, base: Value, v: Value, rows: int | None) -> bool:
+        """Whether a gather takes one element of each row, along the last dimension."""
+        shape, index = v.shape, node.operands[1].shape
+        last = node.named["axis"] == len(shape) - 1 == rows
+        return last and index == (*shape[:-1], 1) and base.shape == shape and self.how(base, v, rows) == "same"
 
     def how(self, base: Value, v: Value, rows: int | None) -> str:
         """Whether a view reads its base in step with the place it is read for."""
