@@ -127,7 +127,8 @@ class _Checker:
             raise self.unready(f"parallel loop {s.axis!r} is not outermost")
         if s.kind in ("vector", "unrolled") and type(s.extent) is not int:
             raise self.unready(f"{s.kind} loop {s.axis!r} runs {s.extent} times, not a number")
-        if s.kind == "unrolled" and s.limit is not None:
+        threads = any(o.kind == "thread" for o in self.loops)
+        if s.kind == "unrolled" and s.limit is not None and not threads:
             free = {o.axis for o in self.loops if o.kind != "unrolled"} | self.sizes
             if not free.isdisjoint(s.limit.names):
                 raise self.unready(f"how far unrolled {s.axis!r} goes is known only when it runs")
@@ -189,14 +190,14 @@ class _Checker:
         return b
 
     def register(self, b: Buffer, index: Sequence[Place], depth: int) -> None:
-        """Registers have numbers: their indices move with unrolled loops and one lane only."""
+        """Registers have numbers: their indices move with unrolled loops, threads and one lane only."""
         if self.born[b.name] != self.phase:
             raise self.unready(f"register {b.name!r} does not live across a parallel loop")
         for o in self.loops[depth:]:
             if o.kind == "outlined":
                 raise self.unready(f"register {b.name!r} does not reach into outlined {o.axis!r}")
         for o in self.loops:
-            if o.kind == "unrolled" or o.extent == 1:
+            if o.kind in ("unrolled", "thread") or o.extent == 1:
                 continue
             for i in index:
                 step = factor(i, o.axis) if type(i) is Poly else 1

@@ -13,6 +13,7 @@ from .accumulate import accumulate, explicit_start, lanes
 from .kinds import bind, outline, parallel, prefetch, stream, unroll, vectorize
 from .order import distribute, fuse, rename, reorder
 from .place import forward, hoist, hold, place, reuse
+from .simt_steps import publish, relax, synchronize
 from .split import cut, simplify, split
 from .stage import stage
 
@@ -21,6 +22,7 @@ Step = tuple[Any, ...]
 _ALL: tuple[Callable[..., Kernel], ...] = (
     split, cut, simplify, reorder, fuse, distribute, rename, parallel, vectorize, unroll, outline, bind,
     stream, prefetch, place, hold, hoist, forward, reuse, accumulate, explicit_start, lanes, stage,
+    publish, relax, synchronize,
 )  # fmt: skip
 
 STEPS: dict[str, Callable[..., Kernel]] = {step.__name__: step for step in _ALL}

@@ -16,7 +16,7 @@ from ...ir.errors import ScheduleError
 from ...ir.loops.bounds import put
 from ...ir.loops.expr import Place
 from ...ir.loops.nest import Loop, Store
-from ...ir.loops.walk import Body, reads
+from ...ir.loops.walk import Body, loops_of, reads
 from ...ir.sizes import Dim, Poly, poly
 
 SEEN = ("memory", "shared")  # memories that all threads of a block share
@@ -51,9 +51,14 @@ class Touch:
     alone: bool
 
 
-def touches(body: Body, within: int, memories: dict[str, str]) -> Iterator[Touch]:
-    """Every access in a body that ``within`` threads share; ``memories``: where buffers are."""
-    yield from _touches(body, within, memories, (), {}, {})
+def touches(
+    body: Body, within: int, memories: dict[str, str], around: dict[str, Dim]
+) -> Iterator[Touch]:
+    """Every access in a body that ``within`` threads share.
+
+    ``memories``: where buffers are; ``around``: the extents of loops outside that count as moving.
+    """
+    yield from _touches(body, within, memories, (), {}, around)
 
 
 def _touches(
@@ -69,7 +74,8 @@ def _touches(
             inner = width(s.body)
             lane = f"%{within}/{inner}"
             known = {**inside, lane: s.extent}
-            run = (*lanes, (lane, int(s.extent)))  # type: ignore[call-overload]
+            assert type(s.extent) is int
+            run = (*lanes, (lane, s.extent))
             yield from _touches(s.body, inner, memories, run, {**names, s.axis: poly(lane)}, known)
         elif type(s) is Loop:
             known = {**inside, s.axis: s.extent}
@@ -114,17 +120,18 @@ def _tells(lane: tuple[str, int], d: int, group: Sequence[Touch]) -> bool:
     if first is None or any(p is None or (p[0], p[1]) != (first[0], first[1]) for p in parts):
         return False
     c = first[0]
-    moving = [(n, by, t) for p, t in zip(parts, group, strict=True) for n, by in p[2]]  # type: ignore
-    big = [by for _, by, _ in moving if abs(by) > c * (extent - 1)]
+    big = [by for p in parts if p for _, by in p[2] if abs(by) > c * (extent - 1)]
     m = math.gcd(*big)
     low, high = [], []
     for p, t in zip(parts, group, strict=True):
-        at = p[3] % m if m else p[3]  # type: ignore[index]
-        ends = [_end(n, by, t.inside) for n, by in p[2] if by not in big]  # type: ignore[index]
-        if any(e is None for e in ends):
+        assert p is not None
+        ends = [_end(n, by, t.inside) for n, by in p[2] if by not in big]
+        known = [e for e in ends if e is not None]
+        if len(known) < len(ends):
             return False
-        low.append(at + sum(min(0, e) for e in ends))  # type: ignore[type-var]
-        high.append(at + sum(max(0, e) for e in ends))  # type: ignore[type-var]
+        at = p[3] % m if m else p[3]
+        low.append(at + sum(min(0, e) for e in known))
+        high.append(at + sum(max(0, e) for e in known))
     span = max(high) - min(low)
     return span < c and (not m or c * (extent - 1) + span < m)
 
@@ -157,3 +164,8 @@ def _end(monomial: tuple[str, ...], by: int, inside: dict[str, Dim]) -> int | No
             return None
         by *= extent - 1
     return by
+
+
+def lane_axes(body: Body) -> frozenset[str]:
+    """The axes of all thread loops below."""
+    return frozenset(s.axis for s in loops_of(body) if s.kind == "thread")

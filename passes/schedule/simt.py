@@ -1,0 +1,192 @@
+"""Policies for machines of blocks and threads: elements, rows, tiles of contractions.
+
+Every number of threads depends on shapes alone, so that bits never change.
+"""
+
+from __future__ import annotations
+
+from ...ir.errors import ScheduleError
+from ...ir.loops.nest import Kernel, Let, Loop
+from ...ir.loops.walk import buffers, loops_of, stores
+from ...ir.sizes import Dim
+from ...ir.target import Target
+from .contraction import find_contraction
+from .plan import Plan, innermost, is_contiguous, reduced
+from .schedule import Step
+from .simt_contraction import schedule_tiles
+
+THREADS = 256
+HELD = 32  # elements of a row that a thread holds between its loops
+
+
+def schedule_simt(kernel: Kernel, target: Target) -> tuple[Kernel, list[Step]]:
+    """The nest for blocks and threads, and the steps that made it.
+
+    Each top-level nest by itself; where its policy does not apply, its outermost loops are spread
+    over threads, and the rest of it runs in each of them.
+    """
+    plan = Plan(kernel, target)
+    for nest in [s for s in kernel.body if type(s) is Loop]:
+        before = plan.kernel, list(plan.steps)
+        try:
+            _schedule_nest(plan, nest)
+        except ScheduleError:
+            plan.kernel, plan.steps = before
+            _spread_elements(plan, nest, False)
+    for name in dict.fromkeys(s.buffer for s in stores(plan.kernel.body) if s.start is not None):
+        plan.step("explicit_start", name)
+    plan.step("synchronize")
+    return plan.finish(), plan.steps
+
+
+def _schedule_nest(plan: Plan, nest: Loop) -> None:
+    """The policy for what a top-level nest does."""
+    alone = Kernel(plan.kernel.name, plan.kernel.params, plan.kernel.sizes, (nest,))
+    found = find_contraction(alone)
+    if found is not None:
+        schedule_tiles(plan, found)
+    elif any(s.reduce for s in stores((nest,))):
+        _schedule_row(plan, nest)
+    else:
+        _spread_elements(plan, nest, True)
+
+
+def _perfect(loop: Loop) -> tuple[list[tuple[str, Dim]], Loop]:
+    """The axes of a perfect nest, and its innermost loop."""
+    axes = [(loop.axis, loop.extent)]
+    while len(loop.body) == 1 and type(loop.body[0]) is Loop:
+        loop = loop.body[0]
+        axes.append((loop.axis, loop.extent))
+    return axes, loop
+
+
+# ---- elements ----
+
+
+def _spread_elements(plan: Plan, nest: Loop, whole: bool) -> None:
+    """An iteration of the outer loops to each thread, neighbors in memory to neighbors.
+
+    ``whole``: all loops of the nest; else those whose iterations do not depend on each other.
+    """
+    axes, last = _perfect(nest)
+    if not whole:
+        axes = _free(plan, axes)
+    side = [a for a, n in axes if n != 1 and is_contiguous(plan.kernel, last.body, a)]
+    order = [a for a, _ in axes if a not in side[-1:]] + side[-1:]
+    extents = dict(axes)
+    threads: list[str] = []
+    blocks: list[str] = []
+    need = THREADS
+    for axis in reversed(order):
+        extent = extents[axis]
+        if extent == 1:
+            continue
+        if type(extent) is int and extent <= need:
+            threads.insert(0, axis)
+            need //= extent
+        elif need > 1:
+            plan.step("split", axis, need, axis + "b", axis + "t", "clamp")
+            threads.insert(0, axis + "t")
+            blocks.insert(0, axis + "b")
+            need = 1
+        else:
+            blocks.insert(0, axis)
+    ones = [a for a in order if extents[a] == 1]
+    if len([*blocks, *threads, *ones]) > 1:
+        plan.step("reorder", *blocks, *threads, *ones)
+    for axis in blocks:
+        plan.attempt("bind", axis, "block")
+    for axis in threads:
+        plan.step("bind", axis, "thread")
+
+
+def _free(plan: Plan, axes: list[tuple[str, Dim]]) -> list[tuple[str, Dim]]:
+    """The outer loops that threads may share out."""
+    out = []
+    for axis, extent in axes:
+        trial = Plan(plan.kernel, plan.target)
+        if extent == 1 or not trial.attempt("bind", axis, "thread"):
+            break
+        out.append((axis, extent))
+    return out
+
+
+# ---- rows ----
+
+
+def _schedule_row(plan: Plan, nest: Loop) -> None:
+    """A block to each row, whose threads share out its loops and combine what they found."""
+    axes, last = _perfect(nest)
+    rows = [a for a, n in axes if n != 1 and not _sums(last, a) and type(last.body[0]) is not Loop]
+    inner = [x for x in innermost((nest,)) if x.axis not in rows]
+    if not inner:
+        raise ScheduleError(f"{nest.axis!r} holds no loops over a row")
+    threads = _row_threads([x.extent for x in inner])
+    _reuse_outputs(plan, nest, threads)
+    for axis in dict.fromkeys(x.axis for x in inner):
+        _share_loop(plan, axis, threads)
+    for axis in rows:
+        plan.step("bind", axis, "block")
+
+
+def _sums(loop: Loop, axis: str) -> bool:
+    return loop.axis == axis and bool(reduced(loop))
+
+
+def _row_threads(extents: list[Dim]) -> int:
+    """Enough for the longest loop, in whole warps."""
+    threads = 32
+    while threads < THREADS and any(type(n) is not int or n > threads for n in extents):
+        threads *= 2
+    return threads
+
+
+def _reuse_outputs(plan: Plan, nest: Loop, threads: int) -> None:
+    """An intermediate row too long for the registers of its threads lives in an output."""
+    outputs = [b.name for b in plan.kernel.params if b.role == "out"]
+    for loop in loops_of((nest,)):
+        for s in loop.body:
+            if type(s) is Let and s.buffer.shape and s.buffer.memory == "local":
+                extent = s.buffer.shape[-1]
+                if type(extent) is int and extent <= threads * HELD:
+                    continue
+                if not any(plan.attempt("reuse", s.buffer.name, out) for out in outputs):
+                    raise ScheduleError(f"a thread cannot hold its part of {s.buffer}")
+
+
+def _share_loop(plan: Plan, axis: str, threads: int) -> None:
+    """Neighboring iterations to neighboring threads; what they reduce is combined in two rounds.
+
+    for j: s += x[j]   -->   for j0 { thread jt: p[jt] += x[.. + jt] }; for jc: s += p[jc]
+    """
+    loop = next(x for x in loops_of(plan.kernel.body) if x.axis == axis)
+    sums = [_in_register(plan, name, axis) for name in reduced(loop)]
+    plan.step("split", axis, threads, axis + "0", axis + "t", "clamp")
+    for name in sums:
+        _combine(plan, name, axis + "t", axis + "c")
+        if threads > 32:
+            plan.step("split", axis + "c", 16, axis + "u", axis + "v")
+            _combine(plan, name, axis + "u", axis + "w")
+            plan.step("bind", axis + "u", "thread")
+            plan.step("rename", axis + "v", f"{name}_v")
+            plan.step("rename", axis + "u", f"{name}_u")
+            plan.step("rename", axis + "w", f"{name}_w")
+        else:
+            plan.step("rename", axis + "c", f"{name}_c")
+    plan.step("bind", axis + "t", "thread")
+
+
+def _in_register(plan: Plan, name: str, axis: str) -> str:
+    """The name of what is reduced, brought to a register if it is in memory."""
+    if buffers(plan.kernel)[name].memory == "registers":
+        return name
+    plan.step("accumulate", name, axis)
+    return f"{name}_{axis}"
+
+
+def _combine(plan: Plan, name: str, lane: str, over: str) -> None:
+    """A partial result for each thread along ``lane``; all threads see them and combine them."""
+    plan.step("lanes", name, lane)
+    plan.step("rename", lane, over, name)
+    plan.step("publish", f"{name}_{lane}", over)
+    plan.step("bind", f"{name}_{lane}_seen_0", "thread")
