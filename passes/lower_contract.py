@@ -7,6 +7,7 @@ from typing import Any
 from ..ir.dtypes import DType
 from ..ir.graph import Node
 from ..ir.loops import Apply, Buffer, Expr, Let, Load, Stmt, Store, buffer, const, identity, loops
+from ..ir.loops.walk import stores
 from ..ir.lowering import Contract, Reduce
 from ..ir.sizes import Dim, name
 from .lower_elementwise import rounded, wide_dtype
@@ -71,17 +72,34 @@ def _product(nest: Nest, node: Node, lowering: Contract, sizes: dict[str, Dim], 
 
 
 def _epilogue(nest: Nest, group: Group, node: Node, out: Buffer) -> list[Stmt]:
-    """What follows the product, elementwise, reading it from the local."""
+    """What follows the product, elementwise, reading it from the local.
+
+    Without registers where that is not much longer: the policy brings plain stores into the tile.
+    """
     result = node.results[0]
-    shape = squeezed(result.shape)
-    axes = [(f"e{d}", n) for d, n in enumerate(shape)]
+    axes = [(f"e{d}", n) for d, n in enumerate(squeezed(result.shape))]
     at = tuple([name(a) for a, _ in axes])
-    scope = Scope(at, [])
-    scope.known[result] = rounded(Load(out.name, at, out.dtype), result.type.dtype)
-    assert scope.statements is not None
-    for v in group.outputs:
-        scope.statements.append(nest.store(v, at, nest.internal(v, at, scope)))
-    return list(loops(axes, *scope.statements))
+    product = rounded(Load(out.name, at, out.dtype), result.type.dtype)
+    for statements in (None, []):
+        scope = Scope(at, statements, known={result: product})
+        body: list[Stmt] = [] if statements is None else statements
+        for v in group.outputs:
+            body.append(nest.store(v, at, nest.internal(v, at, scope)))
+        if sum(map(_length, stores(body))) < LONG:
+            break
+    return list(loops(axes, *body))
+
+
+LONG = 80  # scalar functions of an epilogue that may be spelled out without registers
+
+
+def _length(s: Store) -> int:
+    """How many scalar functions a store applies."""
+
+    def count(e: Expr) -> int:
+        return 1 + sum(map(count, e.args)) if type(e) is Apply else 0
+
+    return count(s.value)
 
 
 def lower_columns(group: Group, places: Places) -> Lowered:
