@@ -15,6 +15,7 @@ from ..ir.target import Target
 from ..passes.fuse import Task, fuse
 from ..passes.lower import lower
 from ..passes.lower_nest import Lowered
+from ..passes.pipeline import run_passes
 from . import launch
 from .detect import host
 from .instance import Instance, Stage
@@ -53,6 +54,8 @@ class Executable:
     ) -> None:
         self.graph, self.target, self.options = graph, target, options
         self.times: dict[str, int] = {}
+        self.graphs: dict[str, Graph] = {"graph": graph}
+        graph = run_passes(graph, self.times, self.graphs, options.get("verify", False))
         begin = time.perf_counter_ns()
         self.fused = fuse(
             graph,
@@ -146,9 +149,9 @@ class Executable:
         return {"kernels": found, "reasons": self.fused.reasons, "times": dict(self.times)}
 
     def dump(self, stage: str) -> str:
-        """A text of one stage: graph, fused, schedule, loops (naive nests), nests (scheduled), llvm, asm."""
-        if stage == "graph":
-            return str(self.graph)
+        """A text of one stage: graph, a pass's name, fused, loops (naive), schedule, nests (scheduled), llvm, asm."""
+        if stage in self.graphs:
+            return str(self.graphs[stage])
         unique = {str(p.kernel): p.kernel for s in self.stages for _, p in s.tasks if p is not None}
         if stage == "fused":
             return "\n".join(self._lines())
@@ -161,7 +164,7 @@ class Executable:
             "asm": lambda k: launch.machine_code(k, self.target),
         }
         if stage not in makers:
-            raise ValueError(f"no stage is called {stage!r}; there are graph, fused, loops, {', '.join(makers)}")
+            raise ValueError(f"no stage is called {stage!r}; there are {', '.join((*self.graphs, 'fused', 'loops', *makers))}")
         return "\n\n".join(makers[stage](k) for k in unique.values())
 
     def _lines(self) -> list[str]:

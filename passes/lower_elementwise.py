@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..ir.dtypes import DType, bfloat16, bool_, float16, float32
+from ..ir.dtypes import DType, bfloat16, bool_, float16, float32, float64, int32
 from ..ir.graph import Node
 from ..ir.loops import Apply, Const, Expr, apply, const
 from ..ir.ops.elementwise import cast_array
@@ -84,5 +84,16 @@ def cast(e: Expr, before: DType, dtype: DType) -> Expr:
     if before is dtype:
         return e
     if dtype in HALF:
-        return rounded(e, dtype)
+        return rounded(_odd(e) if before is float64 and dtype is float16 else e, dtype)
     return e.cast(dtype)
+
+
+def _odd(e: Expr) -> Expr:
+    """An f64 as an f32 that is rounded to odd, so that rounding it again to f16 rounds once (no machine does both)."""
+    near = e.cast(float32)
+    back, bits = near.cast(float64), apply("bitcast", near, dtype=int32)
+    even = apply("eq", apply("and", bits, 1), 0)
+    away = apply("gt", apply("abs", e), apply("abs", back))
+    next_to = bits + apply("select", away, const(1, int32), const(-1, int32))
+    moved = apply("select", apply("and", apply("ne", back, e), even), next_to, bits)
+    return apply("bitcast", moved, dtype=float32)

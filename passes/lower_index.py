@@ -11,7 +11,7 @@ from ..ir.lowering import ScatterAdd
 from ..ir.sizes import Dim, Poly, contiguous_strides, name, poly
 from .lower_elementwise import narrow, wide_dtype
 from .lower_layout import Layout
-from .lower_nest import Group, Lowered, Nest, Places, Scope
+from .lower_nest import Group, Lowered, Nest, Places, Scope, as_place
 
 
 def lower_scatter(group: Group, places: Places) -> Lowered:
@@ -31,7 +31,7 @@ def lower_scatter(group: Group, places: Places) -> Lowered:
     axes = [(f"s{d}", n) for d, n in enumerate(index.shape)]
     there = tuple([name(a) for a, _ in axes])
     place: list[Any] = list(there)
-    place[lowering.axis] = nest.read(index, there, scope)
+    place[lowering.axis] = as_place(nest.read(index, there, scope))
     added = nest.read(source, there, scope)
     body += loops(axes, Store(out.name, _squeeze(tuple(place), x), added, "add"))
     if not direct:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..ir.graph import Node, Value
-from ..ir.loops import Buffer, Expr, Index, Kernel, Let, Load, Loop, Size, Stmt, Store, Where, apply, buffer
+from ..ir.loops import Buffer, Const, Expr, Index, Kernel, Let, Load, Loop, Size, Stmt, Store, Where, apply, buffer
 from ..ir.loops.walk import axes, lets, map_indices
 from ..ir.lowering import Elementwise, Lowering, Pointwise, Reduce, ScatterAdd, View
 from ..ir.sizes import Dim, Poly, Shape, name
@@ -250,7 +250,7 @@ class Nest:
         """An op that reads its operands where it likes."""
 
         def reader(value: Value) -> Any:
-            return lambda index: self.read(value, tuple([_place(i) for i in index]), scope)
+            return lambda index: self.read(value, tuple([as_place(i) for i in index]), scope)
 
         full = self.full(node.results[0].shape, at)
         e = lowering.element(full, *[reader(v) for v in node.operands])
@@ -267,7 +267,12 @@ class Nest:
         return apply("select", here, added, old)
 
 
-def _place(i: Any) -> Any:
+def as_place(i: Any) -> Any:
+    """An entry of an index: a polynomial wherever it is one."""
+    if type(i) is Const:
+        i = i.value
+    elif type(i) is Index:
+        i = i.at
     return i if isinstance(i, Poly | Expr) else Poly({(): i}) if i else ZERO
 
 

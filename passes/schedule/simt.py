@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from ...ir.errors import ScheduleError
 from ...ir.loops.nest import Kernel, Let, Loop
-from ...ir.loops.walk import buffers, loops_of, stores
+from ...ir.loops.walk import axes, buffers, loops_of, stores
 from ...ir.sizes import Dim
 from ...ir.target import Target
 from .contraction import find_contraction
 from .plan import Plan, innermost, is_contiguous, reduced
+from .rows import hoist_open
 from .schedule import Step
 from .simt_contraction import schedule_tiles
+from .threads import width
 
 THREADS = 256
 HELD = 32  # elements of a row that a thread holds between its loops
@@ -23,10 +25,24 @@ def schedule_simt(kernel: Kernel, target: Target) -> tuple[Kernel, list[Step]]:
     """The nest for blocks and threads, and the steps that made it.
 
     Each top-level nest by itself; where its policy does not apply, its outermost loops are spread
-    over threads, and the rest of it runs in each of them.
+    over threads, and the rest of it runs in each of them. Where nothing applies, the steps begin
+    with ``("plain", reason)`` and one thread runs the naive nest.
     """
     plan = Plan(kernel, target)
-    for nest in [s for s in kernel.body if type(s) is Loop]:
+    try:
+        _apply(plan)
+        return plan.finish(), plan.steps
+    except ScheduleError as error:
+        reason = str(error)
+    plan = Plan(kernel, target)
+    hoist_open(plan)
+    return plan.finish(), [("plain", reason), *plan.steps]
+
+
+def _apply(plan: Plan) -> None:
+    """The policies of all nests, and barriers between what their threads do."""
+    _name_apart(plan)
+    for nest in [s for s in plan.kernel.body if type(s) is Loop]:
         before = plan.kernel, list(plan.steps)
         try:
             _schedule_nest(plan, nest)
@@ -36,12 +52,27 @@ def schedule_simt(kernel: Kernel, target: Target) -> tuple[Kernel, list[Step]]:
     for name in dict.fromkeys(s.buffer for s in stores(plan.kernel.body) if s.start is not None):
         plan.step("explicit_start", name)
     plan.step("synchronize")
-    return plan.finish(), plan.steps
+    if width(plan.kernel.body) > plan.target.max_threads:
+        raise ScheduleError(f"a block would have more threads than {plan.target.name} allows")
+
+
+def _name_apart(plan: Plan) -> None:
+    """Give loops of later nests names of their own: a step takes all loops of a name."""
+    taken: set[str] = set()
+    for n, nest in enumerate([s for s in plan.kernel.body if type(s) is Loop]):
+        stored = {s.buffer for s in stores((nest,))}
+        for axis in sorted(axes((nest,)) & taken):
+            if len(stored) != 1:
+                raise ScheduleError(f"two nests run over {axis!r}")
+            plan.step("rename", axis, f"{axis}_{n}", *stored)
+        taken |= axes((nest,))
 
 
 def _schedule_nest(plan: Plan, nest: Loop) -> None:
     """The policy for what a top-level nest does."""
-    alone = Kernel(plan.kernel.name, plan.kernel.params, plan.kernel.sizes, (nest,))
+    whole = plan.kernel
+    top = tuple(s for s in whole.body if type(s) is Let)
+    alone = Kernel(whole.name, whole.params, whole.sizes, (*top, nest))
     found = find_contraction(alone)
     if found is not None:
         schedule_tiles(plan, found)
@@ -151,7 +182,7 @@ def _reuse_outputs(plan: Plan, nest: Loop, threads: int) -> None:
                 if type(extent) is int and extent <= threads * HELD:
                     continue
                 if not any(plan.attempt("reuse", s.buffer.name, out) for out in outputs):
-                    raise ScheduleError(f"a thread cannot hold its part of {s.buffer}")
+                    plan.step("hoist", s.buffer.name)
 
 
 def _share_loop(plan: Plan, axis: str, threads: int) -> None:
@@ -161,7 +192,10 @@ def _share_loop(plan: Plan, axis: str, threads: int) -> None:
     """
     loop = next(x for x in loops_of(plan.kernel.body) if x.axis == axis)
     sums = [_in_register(plan, name, axis) for name in reduced(loop)]
-    plan.step("split", axis, threads, axis + "0", axis + "t", "clamp")
+    if type(loop.extent) is int and loop.extent <= threads:
+        plan.step("rename", axis, axis + "t")
+    else:
+        plan.step("split", axis, threads, axis + "0", axis + "t", "clamp")
     for name in sums:
         _combine(plan, name, axis + "t", axis + "c")
         if threads > 32:

@@ -101,20 +101,23 @@ def _named(index: tuple[Place, ...], names: dict[str, Poly]) -> tuple[Place, ...
 
 def is_owned(group: Sequence[Touch]) -> bool:
     """Does each element that these accesses to one buffer meet belong to one thread?"""
-    first = group[0]
-    if not all(t.alone and t.lanes == first.lanes for t in group):
+    first = [lane for lane, _ in group[0].lanes]
+    if not all(t.alone and [lane for lane, _ in t.lanes] == first for t in group):
         return False
-    rank = range(len(first.index))
-    return all(any(_tells(lane, d, group) for d in rank) for lane in first.lanes)
+    rank = range(len(group[0].index))
+    for n, lane in enumerate(first):
+        extent = max(t.lanes[n][1] for t in group)
+        if not any(_tells(lane, extent, d, group) for d in rank):
+            return False
+    return True
 
 
-def _tells(lane: tuple[str, int], d: int, group: Sequence[Touch]) -> bool:
-    """Does index ``d`` alone say which thread along ``lane`` makes the access?
+def _tells(name: str, extent: int, d: int, group: Sequence[Touch]) -> bool:
+    """Does index ``d`` alone say which thread along lane ``name`` makes the access?
 
     Such an index is ``big + c*lane + small``, where big is a multiple of ``m`` and
     ``0 <= c*lane + small < m``, and ``small`` spans less than ``c``.
     """
-    name, extent = lane
     parts = [_parts(name, t.index[d], t.inside) for t in group]
     first = parts[0]
     if first is None or any(p is None or (p[0], p[1]) != (first[0], first[1]) for p in parts):
