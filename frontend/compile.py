@@ -239,9 +239,8 @@ def compile(
     if isinstance(model, Compiled):
         return model
     off = disable or os.environ.get("GRISTMILL_COMPILE") == "0"
-    if hasattr(model, "forward") and hasattr(model, "_compiled_call"):
-        model._compiled_call = Compiled(model.forward, dynamic, off)
-        return model
+    if hasattr(model, "_compiled"):
+        return model._compiled(lambda f: Compiled(f, dynamic, off))
     return Compiled(model, dynamic, off)
 
 

@@ -18,6 +18,7 @@ import sys
 import time
 import types
 import warnings
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,8 +76,8 @@ def content(v: Any, depth: int = 3) -> Any:
         return kind, v
     if isinstance(v, list | tuple) and depth and len(v) <= 64:
         return (kind, *[content(e, depth - 1) for e in v])
-    if isinstance(v, dict) and depth and len(v) <= 64:
-        return (kind, *[(k, content(e, depth - 1)) for k, e in dict.items(v)])
+    if kind in (dict, OrderedDict) and depth and len(v) <= 64:
+        return (kind, *[(k, content(e, depth - 1)) for k, e in v.items()])
     if isinstance(v, Tensor):
         return id(v), id(v._storage), v._storage.leaf is None
     if kind is np.ndarray:

@@ -7,17 +7,18 @@ objects keep their identity while this side table says what was done to them; at
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..ir import sizes
 from ..ir.dtypes import DType, float64, int64
 from ..ir.errors import OpError, TraceError
-from ..ir.graph import Node, Type, Value, infer, make_input
+from ..ir.graph import Node, Type, Value, building, infer, make_input
 from ..ir.op import OPS, Op
 from ..ir.sizes import Dim, Poly, Shape
 from ..ir.source import Site, Span, caller, explain
-from .eager import Residuals, is_tracked, located
+from .eager import Eager, Residuals, is_tracked, located
 from .numbers import Number
 from .reads import Reads, closure_of, content, frame_of
 from .state import state
@@ -84,6 +85,7 @@ class Trace(Reads):
         self.decisions: dict[str, tuple[bool, Span | None]] = {}
         self.equalities: dict[str, Dim] = {}
         self.storages: list[weakref.ref[Storage]] = []
+        self.module_names: dict[int, str] = {}
 
     # ---- ops ----
 
@@ -111,7 +113,7 @@ class Trace(Reads):
             self.codes[id(span.code)] = span.code
             frame = frame_of(span.code)
             self.enter_code(span.code, frame.f_globals, closure_of(span.code), frame.f_locals)
-        return Site(span, ".".join(state.path))
+        return Site(span, state.path[-1] if state.path else "")
 
     # ---- storages ----
 
@@ -153,6 +155,16 @@ class Trace(Reads):
     def holds_concrete(self, tensor: Tensor) -> bool:
         """Whether the values of a tensor may be read: never inside a trace."""
         return False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block ops run eagerly: how an optimizer makes its state while it is traced."""
+        state.trace = None
+        try:
+            with building(Eager()):
+                yield
+        finally:
+            state.trace = self
 
     # ---- refusals ----
 

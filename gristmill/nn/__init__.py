@@ -1,0 +1,3 @@
+"""The door to ``runtime.nn``."""
+
+from ..runtime.nn import *

@@ -1,0 +1,3 @@
+"""The door to ``runtime.nn.functional``."""
+
+from ..runtime.nn.functional import *

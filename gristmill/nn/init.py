@@ -1,0 +1,3 @@
+"""The door to ``runtime.nn.init``."""
+
+from ..runtime.nn.init import *

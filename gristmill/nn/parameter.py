@@ -1,0 +1,3 @@
+"""The door to ``runtime.nn.parameter``."""
+
+from ..runtime.nn.parameter import *

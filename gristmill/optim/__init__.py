@@ -1,0 +1,3 @@
+"""The door to ``runtime.optim``."""
+
+from ..runtime.optim import *

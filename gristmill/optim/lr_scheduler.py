@@ -1,0 +1,3 @@
+"""The door to ``runtime.optim.lr_scheduler``."""
+
+from ..runtime.optim.lr_scheduler import *
