@@ -26,6 +26,9 @@ def lower_contract(group: Group, places: Places) -> Lowered:
     result = node.results[0]
     wide = wide_dtype(result.type.dtype)
     alone = len(group.nodes) == 1 and result.type.dtype is wide
+    operands = tuple([(node.operands[0], lowering.a), (node.operands[1], lowering.b)])
+    axes = _axes(lowering)
+    factors = [nest.read(v, [name(axes[c]) for c in term], Scope((), None)) for v, term in operands]
     out: Buffer
     if alone and is_dense(places.home(result)):
         out = nest.param(places.home(result), wide, "out")
@@ -33,7 +36,7 @@ def lower_contract(group: Group, places: Places) -> Lowered:
     else:
         out = buffer("c", wide, squeezed(result.shape), "local")
         body = [Let(out)]
-    body += _product(nest, node, lowering, letters, out)
+    body += _product(lowering, letters, factors, out)
     if out.role != "out":
         body += _epilogue(nest, group, node, out)
     return nest.finish(group.kind, body)
@@ -44,26 +47,25 @@ def _letters(node: Node, lowering: Contract) -> dict[str, Dim]:
     return sizes | dict(zip(lowering.b, node.operands[1].shape, strict=True))
 
 
-def _product(nest: Nest, node: Node, lowering: Contract, sizes: dict[str, Dim], out: Buffer) -> list[Stmt]:
-    """The perfect nest: batch axes b, those of the first operand i, of the second j, summed ones k."""
+def _axes(lowering: Contract) -> dict[str, str]:
+    """Loops by letter: batch ones b, those of the first operand i, of the second j, summed ones k."""
     axes: dict[str, str] = {}
     for letter in lowering.out:
         both = letter in lowering.a and letter in lowering.b
         kind = "b" if both else "i" if letter in lowering.a else "j"
         axes[letter] = f"{kind}{sum(a[0] == kind for a in axes.values())}"
+    return axes | {c: f"k{n}" for n, c in enumerate(c for c in lowering.a if c not in lowering.out)}
+
+
+def _product(lowering: Contract, sizes: dict[str, Dim], factors: list[Expr], out: Buffer) -> list[Stmt]:
+    """The perfect nest."""
+    axes = _axes(lowering)
     inner = [c for c in lowering.a if c not in lowering.out]
-    axes |= {c: f"k{n}" for n, c in enumerate(inner)}
     order = sorted(lowering.out, key=lambda c: (axes[c][0], axes[c])) + inner
     order = [c for c in order if sizes[c] != 1]
-    scope = Scope((), None)
-
-    def read(i: int, term: str) -> Expr:
-        at = [name(axes[c]) for c in term]
-        return nest.read(node.operands[i], at, scope)
-
     index = tuple([name(axes[c]) for c in lowering.out if sizes[c] != 1])
     start = tuple([name(axes[c]) for c in inner if sizes[c] != 1])
-    value = Apply("mul", (read(0, lowering.a), read(1, lowering.b)), out.dtype)
+    value = Apply("mul", tuple(factors), out.dtype)
     nested = [(axes[c], sizes[c]) for c in order]
     if any(sizes[c] == 0 for c in inner):
         zero = const(identity("fma", out.dtype), out.dtype)
