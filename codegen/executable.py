@@ -137,7 +137,7 @@ class Executable:
         """Kernels with their ops and source lines, reasons of fusion, nanoseconds by stage."""
         found = []
         for stage in self.stages:
-            task, lowered = stage.tasks[0]
+            task, _lowered = stage.tasks[0]
             nodes = [n for t, _ in stage.tasks for n in t.group.nodes]
             found.append({
                 "name": stage.name,
@@ -164,7 +164,9 @@ class Executable:
             "asm": lambda k: launch.machine_code(k, self.target),
         }
         if stage not in makers:
-            raise ValueError(f"no stage is called {stage!r}; there are {', '.join((*self.graphs, 'fused', 'loops', *makers))}")
+            raise ValueError(
+                f"no stage is called {stage!r}; there are {', '.join((*self.graphs, 'fused', 'loops', *makers))}"
+            )
         return "\n\n".join(makers[stage](k) for k in unique.values())
 
     def _lines(self) -> list[str]:
@@ -196,4 +198,7 @@ def _joined(inputs: Sequence[Value], arrays: Sequence[Any], numbers: Sequence[An
     else:
         rest, apart = iter(arrays), iter(numbers)
         given = [next(apart if v.node.attributes[1] == "number" else rest) for v in inputs]
-    return [a if v.node.attributes[1] == "number" else np.asarray(a) for v, a in zip(inputs, given, strict=True)]
+    return [
+        a if v.node.attributes[1] == "number" else np.asarray(a)
+        for v, a in zip(inputs, given, strict=True)
+    ]

@@ -62,7 +62,7 @@ class Instance:
         self.outputs = tuple(
             [self._output(FIRST + len(self.inputs) + k, v) for k, v in enumerate(fused.outputs)]
         )
-        self.slot_of = {v: s for v, s in zip(self.inputs, self.input_slots, strict=True)}
+        self.slot_of = dict(zip(self.inputs, self.input_slots, strict=True))
         self.slot_of |= {v: o.slot for v, o in zip(fused.outputs, self.outputs, strict=True)}
         self.slot_count = FIRST + len(self.inputs) + len(self.outputs)
         self.plan = self._plan(stages)
@@ -85,7 +85,9 @@ class Instance:
         own = layout is not None and layout.shape == v.shape
         steps = layout.strides if own and layout is not None else sizes.contiguous_strides(v.shape)
         strides = self._shape(steps)
-        span = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if all(shape) else 0
+        span = (
+            1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if all(shape) else 0
+        )
         itemsize = v.type.dtype.itemsize
         return Output(
             slot, span * itemsize, v.type.dtype.numpy, shape, tuple([s * itemsize for s in strides])
@@ -195,7 +197,9 @@ class Instance:
         total = moved / 30 + 0.05 * len(task.group.nodes) * moved / 8
         if task.kind == "contract":
             node = next(n for n in task.group.nodes if n.op.name == "contract")
-            letters = dict(zip(node.named["spec"].split(",")[0], node.operands[0].shape, strict=False))
+            letters = dict(
+                zip(node.named["spec"].split(",")[0], node.operands[0].shape, strict=False)
+            )
             out = node.named["spec"].split("->")[1]
             depth = sizes.product([n for c, n in letters.items() if c not in out])
             flops = self._shape((sizes.product(node.value.shape), depth))
@@ -262,21 +266,29 @@ class Instance:
         itemsize = layout.root.type.dtype.itemsize
         slot, offset = self.place(layout.root, sizes.evaluate(layout.offset, self.known) * itemsize)
         strides = tuple([s * itemsize for s in self._shape(layout.strides)])
-        return memory_at(slots.values[slot] + offset, layout.root.type.dtype, self._shape(layout.shape), strides)
+        return memory_at(
+            slots.values[slot] + offset, layout.root.type.dtype, self._shape(layout.shape), strides
+        )
 
     def run_reference(self, task: Task, slots: Slots) -> None:
         """A host step: the op's reference on arrays, or a copy."""
         if task.value is not None and task.target is not None:
-            self._array(task.target, slots)[...] = np.reshape(self.array(task.value, slots), self._shape(task.target.shape))
+            self._array(task.target, slots)[...] = np.reshape(
+                self.array(task.value, slots), self._shape(task.target.shape)
+            )
             return
         node = task.group.nodes[0]
         operands = [self.array(v, slots) for v in node.operands]
         with np.errstate(all="ignore"):
             results = node.op.reference(*operands, **concrete(node.named, self.known))
-        for v, found in zip(node.results, results if len(node.results) > 1 else (results,), strict=True):
+        for v, found in zip(
+            node.results, results if len(node.results) > 1 else (results,), strict=True
+        ):
             if v in task.group.outputs:
                 home = self.fused.places.home(v)
-                self._array(Layout(v, v.shape, home.strides, 0), slots)[...] = np.reshape(found, self._shape(v.shape))
+                self._array(Layout(v, v.shape, home.strides, 0), slots)[...] = np.reshape(
+                    found, self._shape(v.shape)
+                )
 
     def run_nest(self, lowered: Lowered, slots: Slots) -> None:
         """A kernel step without machine code: the loop interpreter on the naive nest."""
@@ -286,7 +298,9 @@ class Instance:
         for b, a in zip(lowered.kernel.params, lowered.arguments, strict=True):
             shape = tuple([sizes.evaluate(n, free) for n in b.shape])
             strides = tuple([sizes.evaluate(n, free) * b.dtype.itemsize for n in b.strides])
-            slot, offset = self.place(a.root, sizes.evaluate(a.offset, self.known) * b.dtype.itemsize)
+            slot, offset = self.place(
+                a.root, sizes.evaluate(a.offset, self.known) * b.dtype.itemsize
+            )
             arrays[b.name] = memory_at(slots.values[slot] + offset, b.dtype, shape, strides)
         interpret(lowered.kernel, arrays, free)
 
@@ -303,7 +317,9 @@ def _memory(task: Task, lowered: Lowered | None) -> list[Value]:
     return [*task.reads, *task.group.outputs, *target]
 
 
-def memory_at(address: int, dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+def memory_at(
+    address: int, dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> np.ndarray:
     """An array over memory that someone else keeps alive."""
     if not all(shape):
         return np.empty(shape, dtype.numpy)

@@ -79,7 +79,9 @@ def llvm(kernel: Kernel, target: Target, times: dict[str, int] | None = None) ->
         "phases": [[p.symbol, str(p.iterations), p.parallel] for p in emitted.phases],
         "workspace": [str(n) for _, n in emitted.workspace],
         "derived": [
-            [s.name, str(s.numerator), s.divisor] for s in scheduled.sizes if s.numerator is not None
+            [s.name, str(s.numerator), s.divisor]
+            for s in scheduled.sizes
+            if s.numerator is not None
         ],
         "steps": steps_text(steps),
     }

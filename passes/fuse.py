@@ -14,7 +14,17 @@ from typing import Any
 
 from ..ir.dtypes import int64
 from ..ir.graph import Graph, Node, Type, Value, make_input
-from ..ir.lowering import ArgReduce, Contract, Elementwise, Host, Pointwise, Reduce, Reinterpret, ScatterAdd, View
+from ..ir.lowering import (
+    ArgReduce,
+    Contract,
+    Elementwise,
+    Host,
+    Pointwise,
+    Reduce,
+    Reinterpret,
+    ScatterAdd,
+    View,
+)
 from ..ir.sizes import Dim, Shape, contiguous_strides, product
 from .lower_layout import Layout, dense, is_dense, lowering_of, squeezed, through
 from .lower_nest import Group, Places
@@ -23,7 +33,7 @@ from .merge import Grouping
 
 @dataclass
 class Task:
-    """One thing to do: a group of nodes, a copy of ``value`` to ``target``, or a check of ``value`` against ``size``."""
+    """A group of nodes, a copy of ``value`` to ``target``, or a check of ``value`` against ``size``."""
 
     kind: str
     group: Group
@@ -76,8 +86,12 @@ class _Fuser:
         self.position = {n: k for k, n in enumerate(self.nodes)}
         given = input_strides or (None,) * len(graph.inputs)
         for v, strides in zip(graph.inputs, given, strict=True):
-            self.places.layouts[v] = dense(v) if strides is None else Layout(v, v.shape, tuple(strides), 0)
-        self.outputs = tuple([make_input(f"output{k}", v.type) for k, v in enumerate(graph.outputs)])
+            self.places.layouts[v] = (
+                dense(v) if strides is None else Layout(v, v.shape, tuple(strides), 0)
+            )
+        self.outputs = tuple(
+            [make_input(f"output{k}", v.type) for k, v in enumerate(graph.outputs)]
+        )
         self.tasks: list[Task] = []
         self.made: dict[Value, Task] = {}
         self.in_place: dict[Value, Value] = {}
@@ -124,9 +138,9 @@ class _Fuser:
             viewed = 0
         if viewed is not None:
             self.examine_view(node, viewed)
-        elif not node.operands and type(lowering) is Pointwise:
-            places.inline.add(node)
-        elif node.op.name == "cast" and self.is_number(node.operands[0]):
+        elif (not node.operands and type(lowering) is Pointwise) or (
+            node.op.name == "cast" and self.is_number(node.operands[0])
+        ):
             places.inline.add(node)
 
     def made_in_memory(self, value: Value) -> None:
@@ -146,7 +160,9 @@ class _Fuser:
         found = through(node, places.lowerings[node], places.layouts[value])
         if found is None:
             return
-        if type(places.lowerings[node]) is Reinterpret and squeezed(value.shape) != squeezed(node.value.shape):
+        if type(places.lowerings[node]) is Reinterpret and squeezed(value.shape) != squeezed(
+            node.value.shape
+        ):
             self.made_in_memory(value)
         places.views[node] = operand
         places.layouts[node.value] = found
@@ -162,7 +178,9 @@ class _Fuser:
         kind, domain, rows = "map", shape, None
         if type(lowering) is Reduce:
             domain = squeezed(node.operands[0].shape)
-            kept = [d for d, n in enumerate(node.operands[0].shape) if n != 1 and d not in lowering.axes]
+            kept = [
+                d for d, n in enumerate(node.operands[0].shape) if n != 1 and d not in lowering.axes
+            ]
             real = [d for d, n in enumerate(node.operands[0].shape) if n != 1]
             kind, rows = ("rows", len(kept)) if kept == real[: len(kept)] else ("columns", None)
             if kept == real:
@@ -171,7 +189,9 @@ class _Fuser:
             kind = _KINDS[type(lowering)]
         elif type(lowering) in (View, Reinterpret):
             return self.copy_node(node)
-        task = Task(kind, Group(kind, [node], domain, rows=rows), node=node, position=self.position[node])
+        task = Task(
+            kind, Group(kind, [node], domain, rows=rows), node=node, position=self.position[node]
+        )
         task.reads = {b for v in node.operands for b in self.leaves(v)}
         assert places is self.places
         self.add(task, node.results)
@@ -209,11 +229,15 @@ class _Fuser:
         index, size = node.operands[1], node.operands[0].shape[node.named["axis"]]
         if 0 in index.shape:
             return
-        if is_safe(index, size) or any(t.kind == "check" and t.value is index and t.size == size for t in self.tasks[-8:]):
+        if is_safe(index, size) or any(
+            t.kind == "check" and t.value is index and t.size == size for t in self.tasks[-8:]
+        ):
             return
         mailbox = make_input(f"check{len(self.tasks)}", Type(int64, ()))
         target = Layout(mailbox, (), (), 0)
-        task = Task("check", Group("check", [], ()), index, target, size, node, set(self.leaves(index)))
+        task = Task(
+            "check", Group("check", [], ()), index, target, size, node, set(self.leaves(index))
+        )
         task.position = max([self.position.get(b.node, -1) for b in task.reads], default=-1)
         self.add(task, ())
 
@@ -229,7 +253,9 @@ class _Fuser:
             if self.may_stay(x, v, base) and last.get(x, -1) <= self.position[base.node] > checked:
                 self.in_place[base] = x
                 continue
-            if base in written or (base.node in self.places.inline and written & set(self.leaves(v))):
+            if base in written or (
+                base.node in self.places.inline and written & set(self.leaves(v))
+            ):
                 v = self.keep_old(v)
             self.finals.append((x, v))
 
@@ -277,7 +303,9 @@ class _Fuser:
             for base in [v for v in task.group.outputs if v in self.in_place]:
                 x = self.in_place[base]
                 if task.kind == "map" and self.reads_in_step(task, x, base):
-                    self.places.homes[base] = Layout(x, base.shape, contiguous_strides(base.shape), 0)
+                    self.places.homes[base] = Layout(
+                        x, base.shape, contiguous_strides(base.shape), 0
+                    )
                 else:
                     self.finals.append((x, next(v for y, v in self.graph.writes if y is x)))
 
@@ -313,13 +341,22 @@ class _Fuser:
 
     def give_outputs(self, tasks: list[Task]) -> list[Task]:
         """Make values in the memory of the graph's outputs, or copy them there; old values before any write."""
-        early, late = [], []
+        early: list[Task] = []
+        late: list[Task] = []
         read = {v for t in tasks for v in t.reads}
-        for v, out, strides in zip(self.graph.outputs, self.outputs, self.output_strides, strict=True):
+        for v, out, strides in zip(
+            self.graph.outputs, self.outputs, self.output_strides, strict=True
+        ):
             base, layout = self.places.base(v), self.places.layouts[v]
             target = dense(out) if strides is None else Layout(out, out.shape, tuple(strides), 0)
-            whole = is_dense(layout) and layout.offset == 0 and product(v.shape) == product(base.shape)
-            free = base in self.made and base not in self.places.homes and self.made[base].kind != "copy"
+            whole = (
+                is_dense(layout) and layout.offset == 0 and product(v.shape) == product(base.shape)
+            )
+            free = (
+                base in self.made
+                and base not in self.places.homes
+                and self.made[base].kind != "copy"
+            )
             if free and whole and is_dense(target):
                 self.places.homes[base] = Layout(out, base.shape, contiguous_strides(base.shape), 0)
             elif free and v is base and base not in read and self.made[base].kind != "scatter":
@@ -336,7 +373,9 @@ def is_one_hot(node: Node) -> bool:
     """Whether a scatter puts one element along its axis, and so is pointwise."""
     x, index, _ = node.operands
     axis = node.named["axis"]
-    others = all(n == m for d, (n, m) in enumerate(zip(x.shape, index.shape, strict=True)) if d != axis)
+    others = all(
+        n == m for d, (n, m) in enumerate(zip(x.shape, index.shape, strict=True)) if d != axis
+    )
     return index.shape[axis] == 1 and others
 
 

@@ -38,7 +38,11 @@ def _is_full_sum(group: Group, places: Places) -> bool:
     """Whether a group is one reduction of everything with what feeds it."""
     last = group.nodes[-1]
     only = group.outputs == [last.results[0]] and type(places.lowerings[last]) is Reduce
-    return only and group.rows == 0 and sum(type(places.lowerings[n]) is Reduce for n in group.nodes) == 1
+    return (
+        only
+        and group.rows == 0
+        and sum(type(places.lowerings[n]) is Reduce for n in group.nodes) == 1
+    )
 
 
 def lower_copy(value: Value, target: Layout, places: Places) -> Lowered:

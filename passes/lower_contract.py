@@ -26,7 +26,7 @@ def lower_contract(group: Group, places: Places) -> Lowered:
     result = node.results[0]
     wide = wide_dtype(result.type.dtype)
     alone = len(group.nodes) == 1 and result.type.dtype is wide
-    operands = tuple([(node.operands[0], lowering.a), (node.operands[1], lowering.b)])
+    operands = ((node.operands[0], lowering.a), (node.operands[1], lowering.b))
     axes = _axes(lowering)
     factors = [nest.read(v, [name(axes[c]) for c in term], Scope((), None)) for v, term in operands]
     out: Buffer
@@ -57,7 +57,9 @@ def _axes(lowering: Contract) -> dict[str, str]:
     return axes | {c: f"k{n}" for n, c in enumerate(c for c in lowering.a if c not in lowering.out)}
 
 
-def _product(lowering: Contract, sizes: dict[str, Dim], factors: list[Expr], out: Buffer) -> list[Stmt]:
+def _product(
+    lowering: Contract, sizes: dict[str, Dim], factors: list[Expr], out: Buffer
+) -> list[Stmt]:
     """The perfect nest."""
     axes = _axes(lowering)
     inner = [c for c in lowering.a if c not in lowering.out]
@@ -82,7 +84,8 @@ def _epilogue(nest: Nest, group: Group, node: Node, out: Buffer) -> list[Stmt]:
     axes = [(f"e{d}", n) for d, n in enumerate(squeezed(result.shape))]
     at = tuple([name(a) for a, _ in axes])
     product = rounded(Load(out.name, at, out.dtype), result.type.dtype)
-    for statements in (None, []):
+    choices: tuple[list[Stmt] | None, ...] = (None, [])
+    for statements in choices:
         scope = Scope(at, statements, known={result: product})
         body: list[Stmt] = [] if statements is None else statements
         for v in group.outputs:
@@ -125,7 +128,11 @@ def lower_columns(group: Group, places: Places) -> Lowered:
 
 
 def _reduced(
-    nest: Nest, group: Group, axes: tuple[list[tuple[str, Dim]], list[tuple[str, Dim]]], before: list[Stmt], what: Any
+    nest: Nest,
+    group: Group,
+    axes: tuple[list[tuple[str, Dim]], list[tuple[str, Dim]]],
+    before: list[Stmt],
+    what: Any,
 ) -> Lowered:
     """Straight into the output, or by a register where types differ or there may be nothing to reduce."""
     (outer, inner), (value, kind, result, place) = axes, what
@@ -138,5 +145,10 @@ def _reduced(
     m = buffer("m", value.dtype, (), "registers")
     first = Store("m", (), const(identity(kind, value.dtype), value.dtype))
     total = rounded(Load("m", (), m.dtype), dtype)
-    body = [Let(m), first, *loops(inner, *before, Store("m", (), value, kind)), nest.store(result, place, total)]
+    body = [
+        Let(m),
+        first,
+        *loops(inner, *before, Store("m", (), value, kind)),
+        nest.store(result, place, total),
+    ]
     return nest.finish(group.kind, loops(outer, *body))

@@ -76,7 +76,11 @@ def scalar(node: Node, scalar_of: Any, operands: Sequence[Expr]) -> Expr:
         found: Expr = _BOOLEAN[scalar_of](*operands)
         return found
     e = apply(scalar_of, *operands)
-    return e if dtype not in HALF or scalar_of in ("select", "max", "min", "neg", "abs") else rounded(e, dtype)
+    return (
+        e
+        if dtype not in HALF or scalar_of in ("select", "max", "min", "neg", "abs")
+        else rounded(e, dtype)
+    )
 
 
 def cast(e: Expr, before: DType, dtype: DType) -> Expr:

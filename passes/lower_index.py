@@ -23,7 +23,11 @@ def lower_scatter(group: Group, places: Places) -> Lowered:
     nest, scope, result = Nest(group, places), Scope((), None), node.results[0]
     wide = wide_dtype(x.type.dtype)
     direct = wide is x.type.dtype
-    out = nest.param(_unsqueezed(places.home(result)), wide, "out") if direct else buffer("c", wide, _kept(x.shape), "local")
+    out = (
+        nest.param(places.home(result), wide, "out")
+        if direct
+        else buffer("c", wide, _kept(x.shape), "local")
+    )
     body: list[Stmt] = [] if direct else [Let(out)]
     here = [(f"i{d}", n) for d, n in enumerate(x.shape)]
     at = tuple([name(a) for a, _ in here])
@@ -38,12 +42,10 @@ def lower_scatter(group: Group, places: Places) -> Lowered:
         last = [(f"o{d}", n) for d, n in enumerate(x.shape)]
         end = tuple([name(a) for a, _ in last])
         inner = _squeeze(end, x)
-        body += loops(last, nest.store(result, inner, narrow(Load(out.name, inner, wide), x.type.dtype)))
+        body += loops(
+            last, nest.store(result, inner, narrow(Load(out.name, inner, wide), x.type.dtype))
+        )
     return nest.finish(group.kind, body)
-
-
-def _unsqueezed(layout: Layout) -> Layout:
-    return layout
 
 
 def _kept(shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
@@ -68,4 +70,7 @@ def lower_check(index: Value, size: Dim, mailbox: Value, places: Places) -> Lowe
     place = Apply("select", (wrong, Index(position + 1), const(0, int64)), int64)
     out = nest.param(Layout(mailbox, (), (), 0), int64, "out")
     start = tuple([name(a) for a, _ in axes])
-    return nest.finish("check", loops(axes, Store(out.name, (), place, "max" if axes else "", start if axes else None)))
+    return nest.finish(
+        "check",
+        loops(axes, Store(out.name, (), place, "max" if axes else "", start if axes else None)),
+    )

@@ -1,4 +1,4 @@
-"""Where the elements of a value lie: views of memory as strides, so that turning, cutting and stretching cost nothing."""
+"""Where the elements of a value lie: views of memory are strides, so that turning and cutting cost nothing."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def _moved(view: View, layout: Layout, shape: Shape) -> Layout:
                 continue
             rest = list(monomial)
             rest.remove(axis)
-            strides[names[axis]] = strides[names[axis]] + (Poly({tuple(rest): c}) * step if rest else c * step)
+            strides[names[axis]] = strides[names[axis]] + (
+                Poly({tuple(rest): c}) * step if rest else c * step
+            )
     return Layout(layout.root, shape, tuple(map(dim, strides)), dim(offset))
 
 
@@ -117,7 +119,9 @@ def restride(shape: Shape, strides: Shape, new: Shape) -> Shape | None:
     return None if old else tuple(out)
 
 
-def pull(value: Value, at: Sequence[Any], lowerings: Mapping[Node, Lowering], views: Mapping[Node, int]) -> tuple[Value, tuple[Any, ...]]:
+def pull(
+    value: Value, at: Sequence[Any], lowerings: Mapping[Node, Lowering], views: Mapping[Node, int]
+) -> tuple[Value, tuple[Any, ...]]:
     """Follow views down to what they are views of: that value, and the place where it is read.
 
     A reshape on the way only adds or drops sizes of 1.
@@ -158,7 +162,9 @@ def merge_plan(layouts: Sequence[Sequence[Dim]], shape: Shape, fixed: int) -> li
 def merged(shape: Shape, plan: Sequence[int]) -> Shape:
     """The sizes of merged dimensions."""
     count = plan[-1] + 1 if plan else 0
-    return tuple([product([n for n, p in zip(shape, plan, strict=False) if p == k]) for k in range(count)])
+    return tuple(
+        [product([n for n, p in zip(shape, plan, strict=False) if p == k]) for k in range(count)]
+    )
 
 
 def merged_strides(strides: Sequence[Dim], plan: Sequence[int]) -> Shape:

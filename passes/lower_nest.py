@@ -7,15 +7,53 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..ir.graph import Node, Value
-from ..ir.loops import Buffer, Const, Expr, Index, Kernel, Let, Load, Loop, Size, Stmt, Store, Where, apply, buffer
+from ..ir.loops import (
+    Buffer,
+    Const,
+    Expr,
+    Index,
+    Kernel,
+    Let,
+    Load,
+    Loop,
+    Size,
+    Stmt,
+    Store,
+    Where,
+    apply,
+    buffer,
+)
 from ..ir.loops.walk import axes, lets, map_indices
 from ..ir.lowering import Elementwise, Lowering, Pointwise, Reduce, ScatterAdd, View
 from ..ir.sizes import Dim, Poly, Shape, name
 from .lower_elementwise import literal, narrow, rounded, scalar, widen
-from .lower_layout import ZERO, Layout, dense, merged, merged_strides, pull, squeezed, squeezed_strides
+from .lower_layout import (
+    ZERO,
+    Layout,
+    dense,
+    merged,
+    merged_strides,
+    pull,
+    squeezed,
+    squeezed_strides,
+)
 
 COSTLY = frozenset(
-    ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "sqrt", "random_bits", "floordiv", "remainder")
+    (
+        "exp",
+        "log",
+        "tanh",
+        "sigmoid",
+        "erf",
+        "sin",
+        "cos",
+        "pow",
+        "div",
+        "sqrt",
+        "random_bits",
+        "floordiv",
+        "remainder",
+    )
 )
 
 
@@ -185,7 +223,11 @@ class Nest:
         if internal or base.node in self.places.inline:
             base, at = pull(value, at, self.places.lowerings, self.places.views)
             place = tuple([i for i, n in zip(at, base.shape, strict=True) if n != 1])
-            return self.internal(base, place, scope) if internal else self.compute(base.node, place, scope)
+            return (
+                self.internal(base, place, scope)
+                if internal
+                else self.compute(base.node, place, scope)
+            )
         layout = self.places.layouts[value]
         b = self.param(layout, value.type.dtype, "in")
         index = tuple([i for i, n in zip(at, value.shape, strict=True) if n != 1])
@@ -216,7 +258,11 @@ class Nest:
         if at != scope.at:
             return self.compute(value.node, at, Scope(at, None, scope.level))
         e = self.compute(value.node, at, scope)
-        if scope.statements is not None and not _is_plain(e) and (self.uses[value] > 1 or scope is self.row):
+        if (
+            scope.statements is not None
+            and not _is_plain(e)
+            and (self.uses[value] > 1 or scope is self.row)
+        ):
             e = self.keep(e, scope)
         scope.known[value] = e
         return e
@@ -235,7 +281,9 @@ class Nest:
         if node.op.name == "constant":
             return literal(node.attributes[0], result.type.dtype)
         if type(lowering) is Elementwise:
-            return scalar(node, lowering.scalar, [self.operand(v, at, scope) for v in node.operands])
+            return scalar(
+                node, lowering.scalar, [self.operand(v, at, scope) for v in node.operands]
+            )
         if type(lowering) is Pointwise:
             return self.pointwise(node, lowering, at, scope)
         if type(lowering) is ScatterAdd:

@@ -11,7 +11,7 @@ from typing import Any
 from ..ir.graph import Node, Value
 from ..ir.loops import Index, Let, Load, Stmt, Store, apply, buffer, const, identity, loops
 from ..ir.lowering import ArgReduce, Elementwise, Pointwise, Reduce
-from ..ir.sizes import Dim, Poly, Shape, is_static, name, product
+from ..ir.sizes import Dim, Poly, Shape, name, product
 from .lower_elementwise import narrow, rounded, wide_dtype
 from .lower_layout import merge_plan, merged, squeezed, squeezed_strides
 from .lower_nest import COSTLY, Group, Lowered, Nest, Places, Scope
@@ -34,7 +34,10 @@ def _plan(group: Group, places: Places) -> list[int] | None:
         kind = type(places.lowerings[node])
         if kind is not Elementwise and kind is not Reduce:
             return None
-        if any(squeezed(v.shape) != group.domain[: len(squeezed(v.shape))] for v in (*node.operands, *node.results)):
+        if any(
+            squeezed(v.shape) != group.domain[: len(squeezed(v.shape))]
+            for v in (*node.operands, *node.results)
+        ):
             return None
         for v in node.operands:
             base = places.base(v)
@@ -57,7 +60,10 @@ def _merge(strides: list[Shape], domain: Shape, rows: int) -> list[int]:
         else:
             has = [s for s in strides if len(s) > d]
             cut = [s for s in strides if len(s) == d and d != rows]
-            if cut or merge_plan([s[d - 1 : d + 1] for s in has], domain[d - 1 : d + 1], 0) != [0, 0]:
+            if cut or merge_plan([s[d - 1 : d + 1] for s in has], domain[d - 1 : d + 1], 0) != [
+                0,
+                0,
+            ]:
                 now += 1
         plan.append(now)
     return plan
@@ -100,9 +106,13 @@ class _Rows(Nest):
                 continue
             level = self.levels[b]
             inner = not self.is_row(b)
-            if type(self.places.lowerings[b.node]) is Reduce and not inner and self.reduces(b.node):
-                level += 1
-            elif inner and self.is_row(node.results[0]) and type(self.places.lowerings[node]) is Pointwise:
+            if (
+                type(self.places.lowerings[b.node]) is Reduce and not inner and self.reduces(b.node)
+            ) or (
+                inner
+                and self.is_row(node.results[0])
+                and type(self.places.lowerings[node]) is Pointwise
+            ):
                 level += 1
             found = max(found, level)
         return found
@@ -136,7 +146,14 @@ class _Rows(Nest):
         below = [self.places.base(v) for v in node.operands]
         return 1 + sum(costs[b] for b in below if b in costs and not self.is_row(b))
 
-    def visit(self, v: Value, level: int, out: set[Value], seen: set[tuple[Value, int]], costs: dict[Value, int]) -> None:
+    def visit(
+        self,
+        v: Value,
+        level: int,
+        out: set[Value],
+        seen: set[tuple[Value, int]],
+        costs: dict[Value, int],
+    ) -> None:
         """Follow what ``v`` reads when it is computed in loop ``level``."""
         if (v, level) in seen or v not in self.inside:
             return
@@ -152,7 +169,8 @@ class _Rows(Nest):
     def fits(self, v: Value) -> bool:
         """Whether a row of ``v`` may be kept beside the stack."""
         shape = self.inner_shape(v)
-        return is_static(shape) and product(shape) * wide_dtype(v.type.dtype).itemsize <= LOCAL_BYTES
+        count = product(shape)
+        return isinstance(count, int) and count * wide_dtype(v.type.dtype).itemsize <= LOCAL_BYTES
 
     # ---- loops ----
 
@@ -202,10 +220,14 @@ class _Rows(Nest):
         self.row.statements += [*before, *loops(names, *body)]
         # a later loop may read what this one kept
 
-    def reduction(self, node: Node, axes: tuple[Poly, ...], shape: Shape, scope: Scope) -> list[Stmt]:
+    def reduction(
+        self, node: Node, axes: tuple[Poly, ...], shape: Shape, scope: Scope
+    ) -> list[Stmt]:
         """Accumulate in a register; returns its declaration."""
         lowering = self.places.lowerings[node]
-        assert isinstance(lowering, Reduce) and self.row is not None and scope.statements is not None
+        assert (
+            isinstance(lowering, Reduce) and self.row is not None and scope.statements is not None
+        )
         v = node.results[0]
         value = self.operand(node.operands[0], scope.at, scope)
         m = buffer(self.fresh("m"), value.dtype, (), "registers")

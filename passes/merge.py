@@ -84,9 +84,11 @@ class Grouping:
         """Tasks of one element that do not wait for each other become one."""
         first: Task | None = None
         for t in [t for t in self.at if t is not None]:
-            if t.kind == "map" and t.group.domain == ():
-                if first is None or len(first.group.nodes) + len(t.group.nodes) > NODES or not self.join(first, t):
-                    first = t
+            if t.kind != "map" or t.group.domain != ():
+                continue
+            fits = first is not None and len(first.group.nodes) + len(t.group.nodes) <= NODES
+            if first is None or not fits or not self.join(first, t):
+                first = t
 
     def try_merge(self, p: Task, c: Task) -> bool:
         """Merge two tasks if that is legal; the reason is kept where it is not."""
@@ -141,7 +143,12 @@ class Grouping:
 
     def legal_prologue(self, p: Task, c: Task, updates: bool) -> tuple[str, int | None, Any] | str:
         """Elementwise ops that only one sum reads."""
-        if p.kind != "map" or updates or len(self.after[id(p)]) != 1 or any(self.is_root(v) for v in _results(p)):
+        if (
+            p.kind != "map"
+            or updates
+            or len(self.after[id(p)]) != 1
+            or any(self.is_root(v) for v in _results(p))
+        ):
             return "others need it too"
         if p.group.domain != c.group.domain or any(how != "same" for how in self.crossings(p, c)):
             return "shapes differ"
@@ -164,9 +171,13 @@ class Grouping:
         if rows is None:
             if p.group.domain != domain or c.group.domain != domain:
                 return "shapes differ"
-        elif any(t.group.domain[:rows] != domain[:rows] or len(t.group.domain) < rows for t in (p, c)):
+        elif any(
+            t.group.domain[:rows] != domain[:rows] or len(t.group.domain) < rows for t in (p, c)
+        ):
             return "rows differ"
-        if rows is not None and any(len(t.group.domain) > rows and t.group.domain != domain for t in (p, c)):
+        if rows is not None and any(
+            len(t.group.domain) > rows and t.group.domain != domain for t in (p, c)
+        ):
             return "the rows have other lengths"
         if rows == 0 and small.group.domain == () and p is small and _count(domain) > 1 << 14:
             return "one long row would run on one core"
@@ -188,12 +199,23 @@ class Grouping:
                 if base not in mine:
                     continue
                 if type(lowering) is Pointwise:
-                    own = node.op.name == "gather" and i == 0 and self.picks_in_row(node, base, v, rows)
+                    own = (
+                        node.op.name == "gather"
+                        and i == 0
+                        and self.picks_in_row(node, base, v, rows)
+                    )
                     yield "row" if own else "in other places"
                 elif type(lowering) is ScatterAdd and i > 0:
                     short, full = squeezed(base.shape), squeezed(node.results[0].shape)
                     last = node.named["axis"] == len(node.results[0].shape) - 1
-                    yield "row" if last and rows == len(short) and full[: len(short)] == short and squeezed(v.shape) == short else "in other places"
+                    yield (
+                        "row"
+                        if last
+                        and rows == len(short)
+                        and full[: len(short)] == short
+                        and squeezed(v.shape) == short
+                        else "in other places"
+                    )
                 else:
                     assert type(lowering) in (Elementwise, Reduce, ScatterAdd), lowering
                     yield self.how(base, v, rows)
@@ -202,7 +224,12 @@ class Grouping:
         """Whether a gather takes one element of each row, along the last dimension."""
         shape, index = v.shape, node.operands[1].shape
         last = node.named["axis"] == len(shape) - 1 == rows
-        return last and index == (*shape[:-1], 1) and base.shape == shape and self.how(base, v, rows) == "same"
+        return (
+            last
+            and index == (*shape[:-1], 1)
+            and base.shape == shape
+            and self.how(base, v, rows) == "same"
+        )
 
     def how(self, base: Value, v: Value, rows: int | None) -> str:
         """Whether a view reads its base in step with the place it is read for."""
@@ -213,7 +240,12 @@ class Grouping:
             return "in other places"
         if shape == short:
             return "same" if strides == own else "in other places"
-        if rows == len(short) and shape[:rows] == short and strides[:rows] == own and not any(strides[rows:]):
+        if (
+            rows == len(short)
+            and shape[:rows] == short
+            and strides[:rows] == own
+            and not any(strides[rows:])
+        ):
             return "row"
         return "in other places"
 
@@ -227,7 +259,11 @@ class Grouping:
             return False
         low, high = self.where[id(first)], self.where[id(last)]
         region = [t for t in self.at[low : high + 1] if t is not None and t is not p and t is not c]
-        order = [*(t for t in region if id(t) not in reached), p, *(t for t in region if id(t) in reached)]
+        order = [
+            *(t for t in region if id(t) not in reached),
+            p,
+            *(t for t in region if id(t) in reached),
+        ]
         self.at[low : high + 1] = [*order, *([None] * (high + 1 - low - len(order)))]
         for k, t in enumerate(order, low):
             self.where[id(t)] = k
@@ -254,7 +290,7 @@ class Grouping:
         for v in _results(c):
             self.made[v] = p
         p.reads |= c.reads
-        p.reads -= {v for v in _results(p)}
+        p.reads -= set(_results(p))
         for table, back in ((self.after, self.before), (self.before, self.after)):
             for k, t in table.pop(id(c)).items():
                 back[k].pop(id(c), None)

@@ -19,7 +19,10 @@ PASSES: tuple[tuple[str, Pass], ...] = (
 
 
 def run_passes(
-    graph: Graph, times: dict[str, int] | None = None, seen: dict[str, Graph] | None = None, check: bool = False
+    graph: Graph,
+    times: dict[str, int] | None = None,
+    seen: dict[str, Graph] | None = None,
+    check: bool = False,
 ) -> Graph:
     """The graph after all passes; ``times`` gets nanoseconds by pass, ``seen`` the graph after each."""
     for name, step in PASSES:

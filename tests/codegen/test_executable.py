@@ -1,6 +1,7 @@
 """Compiled graphs against the interpreter: whole training steps, strides, checks, kernels found again."""
 
 import gc
+import itertools
 import subprocess
 import sys
 
@@ -37,8 +38,11 @@ def training_step(batch: int | str, dims: tuple[int, ...], optimizer: str) -> Gr
         x, y = b.input("x", "f32", (batch, dims[0])), b.input("y", "i64", (batch,))
         rate = ops.cast(b.input("rate", "f64", (), "number"), dtype=float32)
         params = []
-        for i, (p, q) in enumerate(zip(dims, dims[1:], strict=False)):
-            params += [b.input(f"w{i}", "f32", (q, p), "state"), b.input(f"b{i}", "f32", (q,), "state")]
+        for i, (p, q) in enumerate(itertools.pairwise(dims)):
+            params += [
+                b.input(f"w{i}", "f32", (q, p), "state"),
+                b.input(f"b{i}", "f32", (q,), "state"),
+            ]
         h = x
         for i in range(len(dims) - 1):
             h = ops.contract(ops.relu(h) if i else h, params[2 * i], spec="bi,oi->bo")
@@ -49,7 +53,9 @@ def training_step(batch: int | str, dims: tuple[int, ...], optimizer: str) -> Gr
         return b.graph([loss], update(b, params, gradients, rate))
 
 
-def sgd(b: Builder, params: list[Value], gradients: dict[Value, Value], rate: Value) -> list[tuple[Value, Value]]:
+def sgd(
+    b: Builder, params: list[Value], gradients: dict[Value, Value], rate: Value
+) -> list[tuple[Value, Value]]:
     writes = []
     for i, p in enumerate(params):
         m = b.input(f"m{i}", "f32", p.shape, "state")
@@ -58,7 +64,9 @@ def sgd(b: Builder, params: list[Value], gradients: dict[Value, Value], rate: Va
     return writes
 
 
-def adam(b: Builder, params: list[Value], gradients: dict[Value, Value], rate: Value) -> list[tuple[Value, Value]]:
+def adam(
+    b: Builder, params: list[Value], gradients: dict[Value, Value], rate: Value
+) -> list[tuple[Value, Value]]:
     t = b.input("t", "f32", (), "state")
     now = t + 1.0
     writes = [(t, now)]
@@ -76,7 +84,10 @@ def adam(b: Builder, params: list[Value], gradients: dict[Value, Value], rate: V
 def step_arrays(graph: Graph, batch: int) -> list[np.ndarray]:
     rng, out = np.random.default_rng(0), []
     for v in graph.inputs:
-        name, shape = v.node.attributes[0], tuple(n if isinstance(n, int) else batch for n in v.shape)
+        name, shape = (
+            v.node.attributes[0],
+            tuple(n if isinstance(n, int) else batch for n in v.shape),
+        )
         if name == "y":
             out.append(rng.integers(0, 10, shape))
         elif name == "rate":
@@ -140,7 +151,9 @@ def test_an_index_out_of_range_stops_before_any_write() -> None:
       return %1; write %p = %0
     }""")
     run, p = compile_graph(graph), np.ones(4, np.float32)
-    with pytest.raises(IndexRangeError, match=r"(?s)gather: index -1 is outside .* size 4.*train.py:7"):
+    with pytest.raises(
+        IndexRangeError, match=r"(?s)gather: index -1 is outside .* size 4.*train.py:7"
+    ):
         run([p, np.array([0, -1])])
     assert (p == 1).all()
     assert run([p, np.array([0, 3])])[0].tolist() == [1, 1]
@@ -148,7 +161,9 @@ def test_an_index_out_of_range_stops_before_any_write() -> None:
 
 
 def test_a_swap() -> None:
-    graph = parse("graph f(%p: f32[2] state, %q: f32[2] state) {\nreturn ; write %p = %q, write %q = %p\n}")
+    graph = parse(
+        "graph f(%p: f32[2] state, %q: f32[2] state) {\nreturn ; write %p = %q, write %q = %p\n}"
+    )
     p, q = np.zeros(2, np.float32), np.ones(2, np.float32)
     compile_graph(graph)([p, q])
     assert (p.tolist(), q.tolist()) == ([1, 1], [0, 0])
@@ -177,7 +192,10 @@ graph = parse("graph f(%x: f32[8]) {\\n%0: f32[8] = exp(%x)\\nreturn %0\\n}")
 assert compile_graph(graph)([np.zeros(8, np.float32)])[0].tolist() == [1.0] * 8
 print("llvmlite" in sys.modules)
 """
-    found = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in "12"]
+    found = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        for _ in "12"
+    ]
     assert found[1].stdout == "False\n"
 
 

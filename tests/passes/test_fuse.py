@@ -107,9 +107,11 @@ def test_a_check_comes_before_the_first_write() -> None:
 
 
 def test_reasons_are_kept() -> None:
-    fused = fuse(parse("""graph f(%x: f32[8, 16]) {
+    fused = fuse(
+        parse("""graph f(%x: f32[8, 16]) {
       %0: f32[16] = sum(%x) axes=(0,)
       %1: f32[16] = neg(%0)
       return %1
-    }"""))
+    }""")
+    )
     assert "sum -> neg: apart, its sums are complete only after the kernel" in fused.reasons

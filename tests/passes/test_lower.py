@@ -23,7 +23,9 @@ def test_equal_layouts_are_one_loop_of_a_free_size() -> None:
       %1: f32[4, 6] = mul(%0, %0)
       return %1
     }""")
-    assert nest == """\
+    assert (
+        nest
+        == """\
 kernel map[count](in a0: f32[count], in a1: f32[count], out a2: f32[count]) {
   for i0 in count {
     let t0: f32[] in registers
@@ -33,6 +35,7 @@ kernel map[count](in a0: f32[count], in a1: f32[count], out a2: f32[count]) {
     a2[i0] = t1[]
   }
 }"""
+    )
 
 
 def test_half_floats_round_at_each_op() -> None:
@@ -51,7 +54,9 @@ def test_a_row_kernel_has_a_loop_for_each_reduction() -> None:
       %3: f32[2, 3, 5] = sub(%x, %2)
       return %3
     }""")
-    assert nest == """\
+    assert (
+        nest
+        == """\
 kernel rows(in a0: f32[6, 5], out a1: f32[6, 5]) {
   for i0 in 6 {
     let m0: f32[] in registers
@@ -63,6 +68,7 @@ kernel rows(in a0: f32[6, 5], out a1: f32[6, 5]) {
     }
   }
 }"""
+    )
 
 
 def test_a_transposed_operand_is_strides() -> None:
@@ -71,7 +77,9 @@ def test_a_transposed_operand_is_strides() -> None:
       %1: f32[6, 5] = contract(%0, %w) spec="bi,io->bo"
       return %1
     }""")
-    assert nest == """\
+    assert (
+        nest
+        == """\
 kernel contract(in a0: f32[6, 4] strides [1, 6], in a1: f32[4, 5], out a2: f32[6, 5]) {
   for i0 in 6 {
     for j0 in 5 {
@@ -81,6 +89,7 @@ kernel contract(in a0: f32[6, 4] strides [1, 6], in a1: f32[4, 5], out a2: f32[6
     }
   }
 }"""
+    )
 
 
 def test_argmax_takes_the_first_nan() -> None:
