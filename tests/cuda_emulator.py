@@ -102,3 +102,31 @@ def guarded(array: np.ndarray) -> Any:
     out = flat.reshape(array.shape)
     out[...] = array
     return out
+
+
+def run(
+    kernel: Any, emitted: Any, arrays: dict[str, np.ndarray], sizes: dict[str, int], seed: int
+) -> dict[str, np.ndarray]:
+    """Launch all of a written kernel on copies of ``arrays`` that nobody may read past."""
+    known = dict(sizes)
+    for size in kernel.sizes:
+        if size.numerator is not None:
+            known[size.name] = _number(size.numerator, known) // size.divisor
+    held = {name: _copy(a) for name, a in arrays.items()}
+    held |= {
+        name: guarded(np.full(_number(n, known), 0xFF, np.uint8)) for name, n in emitted.workspace
+    }
+    given = [held[name] if name in held else known[name] for name in emitted.arguments]
+    for one in emitted.launches:
+        launch(emitted.text, one.symbol, _number(one.grid, known), one.block, given, seed)
+    return held
+
+
+def _number(n: Any, known: dict[str, int]) -> int:
+    return n if isinstance(n, int) else n.evaluate(known)
+
+
+def _copy(a: np.ndarray) -> np.ndarray:
+    """A guarded copy with the same strides."""
+    order = sorted(range(a.ndim), key=lambda d: -a.strides[d])
+    return guarded(np.array(a.transpose(order), order="C")).transpose(np.argsort(order))

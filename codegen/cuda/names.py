@@ -14,9 +14,14 @@ _WORDS = """
     xor_eq threadIdx blockIdx blockDim gridDim warpSize main memcpy
     abs fabs fabsf floor floorf ceil ceilf trunc truncf rint rintf fmin fminf fmax fmaxf fma fmaf
     exp expf log logf log1p log1pf expm1 expm1f sqrt sqrtf sin sinf cos cosf tanh tanhf erf erff
-    pow powf isnan fmod fmodf copysign copysignf NAN INFINITY
+    pow powf isnan fmod fmodf copysign copysignf NAN INFINITY half nv_bfloat16
 """
 _RESERVED = frozenset(_WORDS.split())
+
+
+def legal(name: str) -> str:
+    """A name that means nothing else in CUDA C."""
+    return f"{name}_" if name in _RESERVED or name.startswith(("gm_", "__")) else name
 
 
 class Names:
@@ -25,7 +30,7 @@ class Names:
     def __init__(self, kernel: Kernel) -> None:
         self.indices: dict[str, str] = {}
         self.buffers: dict[str, str] = {}
-        self.taken = {kernel.name}
+        self.taken = {legal(kernel.name)}
         for s in kernel.sizes:
             self.index(s.name)
         for b in kernel.params:
@@ -47,8 +52,7 @@ class Names:
         return self.buffers[name]
 
     def _free(self, name: str) -> str:
-        new = f"{name}_" if name in _RESERVED or name.startswith(("gm_", "__")) else name
-        k = 1
+        new, k = legal(name), 1
         while new in self.taken:
             k += 1
             new = f"{name}_{k}"

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...ir.errors import ScheduleError
-from ...ir.loops import Buffer, Kernel, Let, Loop, Stmt
-from ...ir.loops.walk import Body, stores
+from ...ir.loops import Buffer, Kernel, Let, Loop, Stmt, Store
+from ...ir.loops.walk import Body, reads, stores
 from ...ir.sizes import Dim, contiguous_strides, dim, product
 from ...ir.target import Target
 from ...passes.schedule.threads import width
 from .math import C_TYPES, HEADERS
-from .names import Names
+from .names import Names, legal
 from .statements import Writer
 
 
@@ -33,17 +33,27 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """The text of a kernel, its launches in order, its workspace (name, bytes), its arguments in order."""
+    """The text of a kernel, its launches in order, its workspace (name, bytes), its arguments in order.
 
-    text: str
+    ``functions`` stand before the text of kernels: headers, and device functions that other kernels
+    may need too.
+    """
+
+    functions: tuple[str, ...]
+    kernels: str
     launches: tuple[Launch, ...]
     workspace: tuple[tuple[str, Dim], ...]
     arguments: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """A whole source."""
+        return "\n".join([*self.functions, self.kernels])
+
 
 @dataclass(slots=True)
 class _Phase:
-    """Statements of one function, and what each thread computes for itself before them."""
+    """Statements of one function, and the registers that each thread fills before them."""
 
     head: list[Stmt]
     blocks: list[Loop]
@@ -65,7 +75,7 @@ def write(kernel: Kernel, target: Target) -> Emitted:
     functions: dict[str, str] = {}
     texts, launches = [], []
     for k, phase in enumerate(phases):
-        symbol = kernel.name if len(phases) == 1 else f"{kernel.name}_{k}"
+        symbol = legal(kernel.name) if len(phases) == 1 else f"{kernel.name}_{k}"
         text, launch = _function(kernel, workspace, phase, symbol, target, functions)
         texts.append(text)
         launches.append(launch)
@@ -73,7 +83,8 @@ def write(kernel: Kernel, target: Target) -> Emitted:
     headers = [HEADERS[name] for name in HEADERS if name in used or _mentions(name, texts)]
     room = tuple((b.name, dim(product(b.shape) * b.dtype.itemsize)) for b in workspace)
     names = (*(p.name for p in kernel.params), *(b.name for b in workspace), *free)
-    return Emitted("\n".join([*headers, *functions.values(), *texts]), tuple(launches), room, names)
+    before = (*headers, *functions.values())
+    return Emitted(before, "\n".join(texts), tuple(launches), room, names)
 
 
 def _mentions(dtype: str, texts: Iterable[str]) -> bool:
@@ -81,32 +92,60 @@ def _mentions(dtype: str, texts: Iterable[str]) -> bool:
 
 
 def _phases_of(kernel: Kernel, workspace: set[str]) -> list[_Phase]:
-    """Each top-level nest of block loops alone, and neighboring statements without them.
-
-    What stands at the top and fills registers is computed by every thread of every later phase.
-    """
+    """Each top-level nest of block loops alone, and neighboring statements without them."""
+    fixed = _fixed(kernel)
     out: list[_Phase] = []
     head: list[Stmt] = []
-    registers: set[str] = set()
-    serial: list[Stmt] | None = None
+    serial: list[Stmt] = []
     for s in kernel.body:
-        if isinstance(s, Let):
-            if s.buffer.name not in workspace:
-                head.append(s)
-                registers.add(s.buffer.name)
+        if isinstance(s, Let) and s.buffer.name in workspace:
+            continue
+        if id(s) in fixed:
+            head.append(s)
         elif isinstance(s, Loop) and s.kind == "block":
             blocks, body = _blocks_of(s)
-            out.append(_Phase(list(head), blocks, body))
-            serial = None
-        elif {t.buffer for t in stores((s,))} <= registers:
-            head.append(s)
+            out.append(_Phase(_read(head, body), blocks, body))
+            serial = []
         else:
-            if serial is None:
-                serial = []
-                out.append(_Phase(list(head), [], ()))
+            if not serial:
+                out.append(_Phase([], [], ()))
             serial.append(s)
-            out[-1].body = tuple(serial)
+            out[-1].head, out[-1].body = _read(head, tuple(serial)), tuple(serial)
     return out
+
+
+def _fixed(kernel: Kernel) -> set[int]:
+    """Top-level statements that fill registers from inputs alone: each thread of each phase may."""
+    registers = {s.buffer.name for s in kernel.body if isinstance(s, Let)
+                 and s.buffer.memory == "registers"}  # fmt: skip
+    known = {b.name for b in kernel.params if b.role == "in"} | registers
+    found: list[Stmt] = []
+    for s in kernel.body:
+        if isinstance(s, Store | Loop) and width((s,)) == 1:
+            mine = list(stores((s,)))
+            seen = {e.buffer for t in mine for e in reads(t)}
+            if {t.buffer for t in mine} <= registers and seen <= known:
+                found.append(s)
+                continue
+        known -= {t.buffer for t in stores((s,))}
+    late = registers - known
+    kept = {id(s) for s in found if late.isdisjoint(t.buffer for t in stores((s,)))}
+    lets = [s for s in kernel.body if isinstance(s, Let) and s.buffer.name in registers - late]
+    return kept | {id(s) for s in lets}
+
+
+def _read(head: list[Stmt], body: Body) -> list[Stmt]:
+    """The statements of ``head`` that ``body`` needs."""
+    needed = {e.buffer for t in stores(body) for e in reads(t)}
+    kept: list[Stmt] = []
+    for s in reversed(head):
+        if isinstance(s, Let):
+            if s.buffer.name in needed:
+                kept.insert(0, s)
+        elif not needed.isdisjoint(t.buffer for t in stores((s,))):
+            kept.insert(0, s)
+            needed |= {e.buffer for t in stores((s,)) for e in reads(t)}
+    return kept
 
 
 def _blocks_of(loop: Loop) -> tuple[list[Loop], Body]:
@@ -146,7 +185,8 @@ def _function(
         )
     lines = _needed([*_size_lines(kernel, w), *blocks], [*w.limits, *w.shared, *lines])
     head = f'extern "C" __global__ void __launch_bounds__({threads}) {symbol}('
-    text = "\n".join([f"{head}{', '.join(params)}) {{", *lines, "}", ""])
+    inner = ",\n    ".join(params)
+    text = "\n".join([f"{head}\n    {inner}) {{", *lines, "}", ""])
     return text, Launch(symbol, product(b.extent for b in phase.blocks), threads)
 
 

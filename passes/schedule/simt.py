@@ -147,8 +147,12 @@ def _free(plan: Plan, axes: list[tuple[str, Dim]]) -> list[tuple[str, Dim]]:
 
 def _schedule_row(plan: Plan, nest: Loop) -> None:
     """A block to each row, whose threads share out its loops and combine what they found."""
-    axes, last = _perfect(nest)
-    rows = [a for a, n in axes if n != 1 and not _sums(last, a) and type(last.body[0]) is not Loop]
+    around, last = _perfect(nest)
+    if type(last.body[0]) is not Loop and any(s.reduce for s in stores(last.body)):
+        around.pop()
+    rows = [a for a, n in around if n != 1]
+    if rows and len(around) > len(rows):
+        plan.step("reorder", *rows, *(a for a, n in around if n == 1))
     inner = [x for x in innermost((nest,)) if x.axis not in rows]
     if not inner:
         raise ScheduleError(f"{nest.axis!r} holds no loops over a row")
@@ -158,10 +162,6 @@ def _schedule_row(plan: Plan, nest: Loop) -> None:
         _share_loop(plan, axis, threads)
     for axis in rows:
         plan.step("bind", axis, "block")
-
-
-def _sums(loop: Loop, axis: str) -> bool:
-    return loop.axis == axis and bool(reduced(loop))
 
 
 def _row_threads(extents: list[Dim]) -> int:
@@ -199,7 +199,7 @@ def _share_loop(plan: Plan, axis: str, threads: int) -> None:
     for name in sums:
         _combine(plan, name, axis + "t", axis + "c")
         if threads > 32:
-            plan.step("split", axis + "c", 16, axis + "u", axis + "v")
+            plan.step("split", axis + "c", 16, axis + "u", axis + "v", "clamp")
             _combine(plan, name, axis + "u", axis + "w")
             plan.step("bind", axis + "u", "thread")
             plan.step("rename", axis + "v", f"{name}_v")

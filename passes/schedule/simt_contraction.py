@@ -29,10 +29,11 @@ def schedule_tiles(plan: Plan, c: Contraction) -> None:
         plan.step("split", axis, SIDE * each, axis + "0", axis + "r", "clamp")
         plan.step("split", axis + "r", each, axis + "1", axis + "2", "clamp")
     plan.step("split", k, DEPTH, k + "0", k + "1", "clamp")
-    ones = [x for x in around if c.extent(x) == 1]
-    head = [*(x for x in around if x not in ones), i + "0", j + "0"]
+    every = [*around, i + "0", j + "0"]
+    runs = {x.axis: x.extent for x in loops_of(plan.kernel.body)}
+    head = [x for x in every if runs[x] != 1]
     tile = [i + "1", j + "1", k + "1", i + "2", j + "2"]
-    plan.step("reorder", *head, *ones, k + "0", *tile)
+    plan.step("reorder", *head, *(x for x in every if runs[x] == 1), k + "0", *tile)
     plan.step("accumulate", c.out, k + "0")
     _stage(plan, c.a, k + "0", 1)
     _stage(plan, c.b, k + "0", 0)
@@ -43,8 +44,7 @@ def schedule_tiles(plan: Plan, c: Contraction) -> None:
     for axis in (k + "1", i + "2", j + "2"):
         plan.step("unroll", axis)
     for axis in head:
-        if any(x.axis == axis and x.extent != 1 for x in loops_of(plan.kernel.body)):
-            plan.step("bind", axis, "block")
+        plan.step("bind", axis, "block")
 
 
 def _each(extent: Dim) -> int:
