@@ -10,6 +10,7 @@ import numpy as np
 
 from ..ir.graph import Graph, Value
 from ..ir.interpret import learn_sizes
+from ..ir.loops import Kernel
 from ..ir.sizes import Dim, Shape
 from ..ir.target import Target
 from ..passes.fuse import Task, fuse
@@ -71,23 +72,24 @@ class Executable:
         self.times[stage] = self.times.get(stage, 0) + time.perf_counter_ns() - begin
 
     def _stages(self) -> list[Stage]:
-        """One stage a task; equal kernels in a row that do not wait for each other share one."""
+        """One stage a task; equal kernels that do not wait for each other share one."""
         stages: list[Stage] = []
+        idle: dict[Kernel, Stage] = {}
         for task, lowered in self._in_order():
-            begin = time.perf_counter_ns()
-            last = stages[-1] if stages else None
-            if last is not None and lowered is not None and _joins(last, task, lowered):
-                last.tasks.append((task, lowered))
+            mate = idle.get(lowered.kernel) if lowered is not None and task.idle else None
+            if mate is not None and lowered is not None:
+                mate.tasks.append((task, lowered))
                 continue
-            self._took("lower", begin)
             code = None
             if lowered is not None and not self.options.get("interpret"):
                 code = launch.find(lowered.kernel, self.target, self.times)
             stages.append(Stage([(task, lowered)], code, f"{len(stages)}.{task.kind}"))
+            if task.idle and lowered is not None:
+                idle[lowered.kernel] = stages[-1]
         return stages
 
     def _in_order(self) -> list[tuple[Task, Lowered | None]]:
-        """Tasks with their nests; those that nothing waits for, at the end, sorted by kernel."""
+        """Tasks with their naive nests (a host step has none)."""
         begin = time.perf_counter_ns()
         out: list[tuple[Task, Lowered | None]] = []
         for task in self.fused.tasks:
@@ -105,13 +107,19 @@ class Executable:
             found = self._instances[key] = Instance(self.fused, self.stages, sizes)
         return found
 
-    def __call__(self, arrays: Sequence[Any], numbers: Sequence[Any] = ()) -> list[np.ndarray]:
+    def __call__(
+        self,
+        arrays: Sequence[Any],
+        numbers: Sequence[Any] = (),
+        sizes: Mapping[str, int] | None = None,
+    ) -> list[np.ndarray]:
         """Run on arrays in the order of the inputs; writes happen in place, outputs are new arrays.
 
-        Inputs of kind ``number`` stand among the arrays, or apart in ``numbers``.
+        Inputs of kind ``number`` stand among the arrays, or apart in ``numbers``. Named sizes are
+        read off the arrays' shapes; ``sizes`` gives those that stand in no shape alone.
         """
         given = _joined(self.graph.inputs, arrays, numbers)
-        known: dict[str, int] = {}
+        known: dict[str, int] = dict(sizes or {})
         for v, a in zip(self.graph.inputs, given, strict=True):
             if v.shape:
                 learn_sizes(v.shape, a.shape, known)
@@ -133,20 +141,27 @@ class Executable:
 
     # ---- looking inside ----
 
-    def explain(self) -> dict[str, Any]:
-        """Kernels with their ops and source lines, reasons of fusion, nanoseconds by stage."""
-        found = []
-        for stage in self.stages:
-            task, _lowered = stage.tasks[0]
-            nodes = [n for t, _ in stage.tasks for n in t.group.nodes]
-            found.append({
-                "name": stage.name,
-                "kind": task.kind,
-                "segments": len(stage.tasks),
-                "ops": [(n.op.name, str(n.site)) for n in nodes],
-                "steps": stage.launch.steps if stage.launch else "",
-            })  # fmt: skip
-        return {"kernels": found, "reasons": self.fused.reasons, "times": dict(self.times)}
+    def explain(self, sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """Kernels with ops, source lines and schedule, reasons of fusion, nanoseconds by stage.
+
+        With ``sizes`` (empty for a graph without names) also bytes moved, estimated time and memory.
+        """
+        out: dict[str, Any] = {
+            "kernels": [_explained(stage) for stage in self.stages],
+            "reasons": self.fused.reasons,
+            "times": dict(self.times),
+        }
+        if sizes is not None or not self.graph.sizes:
+            instance = self.instance(sizes or {})
+            for found, stage in zip(out["kernels"], self.stages, strict=True):
+                found |= instance.cost(stage)
+            plan = instance.plan
+            out["memory"] = {
+                "arena": plan.nbytes,
+                "live": plan.live,
+                "offsets": list(plan.offsets.values()),
+            }
+        return out
 
     def dump(self, stage: str) -> str:
         """A text of one stage: graph, a pass's name, fused, loops (naive), schedule, nests (scheduled), llvm, asm."""
@@ -178,17 +193,20 @@ class Executable:
         return out
 
 
+def _explained(stage: Stage) -> dict[str, Any]:
+    """What a stage is, as data."""
+    nodes = [n for task, _ in stage.tasks for n in task.group.nodes]
+    return {
+        "name": stage.name,
+        "kind": stage.tasks[0][0].kind,
+        "segments": len(stage.tasks),
+        "ops": [(n.op.name, str(n.site)) for n in nodes],
+        "steps": stage.launch.steps if stage.launch else "",
+    }
+
+
 def _tuples(strides: Strides) -> list[Shape | None] | None:
     return None if strides is None else [None if s is None else tuple(s) for s in strides]
-
-
-def _joins(stage: Stage, task: Task, lowered: Lowered) -> bool:
-    """Whether a task may run side by side with a stage: the same kernel, and nothing between them."""
-    first = stage.tasks[0][1]
-    if first is None or stage.tasks[0][0].kind == "check" or first.kernel != lowered.kernel:
-        return False
-    made = {v for t, _ in stage.tasks for v in t.group.outputs}
-    return task.kind == "map" and made.isdisjoint(task.reads)
 
 
 def _joined(inputs: Sequence[Value], arrays: Sequence[Any], numbers: Sequence[Any]) -> list[Any]:

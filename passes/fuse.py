@@ -33,7 +33,10 @@ from .merge import Grouping
 
 @dataclass
 class Task:
-    """A group of nodes, a copy of ``value`` to ``target``, or a check of ``value`` against ``size``."""
+    """A group of nodes, a copy of ``value`` to ``target``, or a check of ``value`` against ``size``.
+
+    ``idle``: nothing waits for it, so that it may run beside any other idle one.
+    """
 
     kind: str
     group: Group
@@ -44,6 +47,7 @@ class Task:
     reads: set[Value] = field(default_factory=set)
     after: set[int] = field(default_factory=set)
     position: int = -1
+    idle: bool = False
 
 
 @dataclass

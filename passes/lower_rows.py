@@ -12,7 +12,7 @@ from ..ir.graph import Node, Value
 from ..ir.loops import Index, Let, Load, Stmt, Store, apply, buffer, const, identity, loops
 from ..ir.lowering import ArgReduce, Elementwise, Pointwise, Reduce
 from ..ir.sizes import Dim, Poly, Shape, name, product
-from .lower_elementwise import narrow, rounded, wide_dtype
+from .lower_elementwise import rounded, wide_dtype
 from .lower_layout import merge_plan, merged, squeezed, squeezed_strides
 from .lower_nest import COSTLY, Group, Lowered, Nest, Places, Scope
 
@@ -278,9 +278,10 @@ def lower_argmax(group: Group, places: Places) -> Lowered:
         here = apply("eq", again, held)
     far = const((1 << 63) - 1, p.dtype)
     place = apply("select", here, Index(name("j1")), far)
+    kept = [i for i, n in zip(rest, out.shape, strict=True) if n != 1]
     body = [
         Let(m), *loops([("j0", extent)], Store("m", (), first, "max", (name("j0"),))),
         Let(p), *loops([("j1", extent)], Store("p", (), place, "min", (name("j1"),))),
-        nest.store(out, [i for i, n in zip(rest, out.shape, strict=True) if n != 1], narrow(Load("p", (), p.dtype), p.dtype)),
+        nest.store(out, kept, Load("p", (), p.dtype)),
     ]  # fmt: skip
     return nest.finish(group.kind, loops(axes, *body))

@@ -48,6 +48,8 @@ class Grouping:
         tasks = [t for t in self.at if t is not None]
         busy = [t for t in tasks if self.after[id(t)] or t.kind in ("check", "host")]
         idle = [t for t in tasks if not (self.after[id(t)] or t.kind in ("check", "host"))]
+        for t in idle:
+            t.idle = True
         return [*busy, *idle]
 
     # ---- candidates ----

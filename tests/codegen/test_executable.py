@@ -208,3 +208,17 @@ def test_dumps_have_every_stage() -> None:
         assert words in run.dump(stage)
     with pytest.raises(ValueError, match="no stage is called 'ptx'"):
         run.dump("ptx")
+
+
+def test_explain_tells_traffic_and_memory() -> None:
+    graph = parse("""graph f(%x: f32[64, 32], %w: f32[16, 32]) {
+      %0: f32[64, 16] = contract(%x, %w) spec="bi,oi->bo"
+      %1: f32[16] = sum(%0) axes=(0,)
+      return %1
+    }""")
+    found = compile_graph(graph).explain()
+    product, total = found["kernels"]
+    assert (product["read"], product["written"]) == (4 * (64 * 32 + 16 * 32), 4 * 64 * 16)
+    assert product["flops"] == 2 * 64 * 32 * 16
+    assert total["ops"][0][0] == "sum"
+    assert found["memory"]["arena"] >= 4 * 64 * 16
