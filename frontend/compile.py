@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..ir.sizes import Dim, name
+from .guards import MISS, quick
 from .layout import is_contiguous
 from .record import record
 from .state import state
@@ -28,6 +29,9 @@ logger = logging.getLogger("gristmill")
 
 BACKENDS = ("gristmill",)
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+QUICK = 4
+"""Generated functions that are tried before the general way."""
+
 LIMIT = 64
 """Variants of one argument structure after which a function is surely called with ever new values."""
 
@@ -44,6 +48,7 @@ class Compiled:
         self.table: dict[Any, list[tuple[Variant, dict[str, int]]]] = {}
         self.structures: dict[Any, Structure] = {}
         self.log: list[str] = []
+        self.quick: list[Callable[..., Any]] = []
 
     def __get__(self, obj: Any, kind: Any = None) -> Any:
         return self if obj is None else types.MethodType(self, obj)
@@ -51,14 +56,25 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.disabled or state.trace is not None or not state.compiling:
             return self.function(*args, **kwargs)
+        for hit in self.quick:
+            found = hit(args, kwargs)
+            if found is not MISS:
+                return found
         leaves: list[Any] = []
         structure = flatten((args, kwargs), leaves)
         key = (structure, state.grad_enabled, *map(describe, leaves), *aliases(leaves))
         for variant, sizes in self.table.get(key, ()):
             if variant.holds(leaves, sizes):
+                self._remember(variant, sizes, (args, kwargs), leaves)
                 return variant.run(leaves, sizes)
         variant, sizes = self._find(key, args, kwargs, leaves)
         return variant.run(leaves, sizes)
+
+    def _remember(self, variant: Variant, sizes: dict[str, int], call: Any, leaves: list[Any]) -> None:
+        """From the second call on a variant has a generated function; the last ones used are kept."""
+        hit = quick(variant, sizes, call, leaves)
+        if hit is not None:
+            self.quick = [hit, *self.quick[: QUICK - 1]]
 
     # ---- a new key, or guards that fail ----
 

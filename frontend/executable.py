@@ -1,24 +1,24 @@
-"""From a traced graph to something that runs on arrays: the door to passes and code generation."""
+"""From a traced graph to something that runs: the door to simplification and code generation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ..codegen.executable import compile_graph
+from ..codegen.executable import Executable, compile_graph
 from ..ir.graph import Graph
 from ..ir.sizes import Shape
 
-Program = Callable[[Sequence[Any], dict[str, int]], list[np.ndarray]]
+Strides = Sequence[Shape | None] | None
 
 
 def compile_plain(
-    graph: Graph,
-    input_strides: Sequence[Shape | None] | None = None,
-    output_strides: Sequence[Shape | None] | None = None,
-) -> Program:
-    """A program that takes arrays (and numbers) in the order of the graph's inputs, and writes the graph's writes in place."""
-    executable = compile_graph(graph, input_strides=input_strides, output_strides=output_strides)
-    return lambda arrays, sizes: executable(arrays)
+    graph: Graph, input_strides: Strides = None, output_strides: Strides = None
+) -> Executable:
+    """The executable of a graph, for inputs and outputs of these layouts (None: row-major)."""
+    return compile_graph(graph, input_strides=input_strides, output_strides=output_strides)
+
+
+def run(executable: Executable, arrays: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
+    """Run on arrays and numbers in the order of the inputs; writes happen in place, outputs are new arrays."""
+    return executable(arrays)

@@ -12,7 +12,7 @@ from ..ir.graph import Builder, Graph, Node, Type, Value, building, current
 from ..ir.interpret import concrete
 from ..ir.op import OPS, Op
 from ..passes.differentiate import differentiate
-from .executable import compile_plain
+from .executable import compile_plain, run
 from .state import state
 from .storage import Stamp, Storage
 from .tensor import grad_mode
@@ -78,7 +78,7 @@ class Pullback:
         if program is None:
             program = self.programs[given] = self._compile([taken[k] for k in given])
         arrays = [x.data for x in xs] + [weights[k].data for k in given]  # type: ignore[union-attr]
-        results = iter(program(arrays, sizes))
+        results = iter(run(program, arrays, sizes))
         out: list[Value | None] = [None] * len(xs)
         for i in self.reached:
             out[i] = eager_value(next(results))

@@ -45,13 +45,13 @@ class Storage:
 
     __slots__ = (
         "__weakref__",
+        "_value",
         "address",
         "data",
         "leaf",
         "owner",
         "strides",
         "type",
-        "value",
         "versions",
     )
 
@@ -67,11 +67,20 @@ class Storage:
         self.versions = [0]
         self.leaf: Any = None
         self.address = 0
-        self.value: Value = value  # type: ignore[assignment]
+        self._value: Value | None = value
         if value is not None:
             value.note = Stamp(self, self.leaf)
-        else:
+
+    @property
+    def value(self) -> Value:
+        """What it holds in the graph; a concrete storage without history gets an input value when it is asked for."""
+        if self._value is None:
             settle(self)
+        return self._value  # type: ignore[return-value]
+
+    @value.setter
+    def value(self, value: Value | None) -> None:
+        self._value = value
 
     @property
     def version(self) -> int:

@@ -12,10 +12,11 @@ from ..ir.errors import TraceError
 from ..ir.graph import Graph, Value
 from ..ir.sizes import Dim, evaluate
 from ..ir.source import Span
+from .executable import run
 from .pullback import eager_value, spent_value
 from .reads import MISSING, Guard, content, is_same, look, short
 from .state import epoch, state
-from .storage import Storage, settle
+from .storage import Storage
 from .tensor import Tensor, value_of
 from .trace import PROMOTED, Input, Path, Read, concrete_shape, kind_of
 from .tree import rebuild
@@ -190,6 +191,14 @@ class Variant:
         self.checked = state_now
         return True
 
+    def reread(self) -> bool:
+        """Whether everything is still as it was read, after something somewhere changed."""
+        self.why = self.changed()
+        if self.why:
+            return False
+        self.epoch = epoch.count
+        return True
+
     # ---- the call ----
 
     def storage(self, kind: str, key: Any, leaves: Sequence[Any]) -> Storage:
@@ -212,12 +221,12 @@ class Variant:
                 arrays.append(self.storage(kind, key, leaves).data)
         if self.differentiable and state.grad_enabled:
             operands = self._operands(leaves, arrays)
-        outputs = self.executable(arrays, sizes)
+        outputs = run(self.executable, arrays, sizes)
         slots = [self._slot(i, array, sizes) for i, array in enumerate(outputs)]
         for _, kind, key in self.targets:
             storage = self.storage(kind, key, leaves)
             storage.advance()
-            settle(storage)
+            storage._value = None
         result = self._assign(leaves, slots, sizes)
         if operands:
             self.pullback.attach(slots, operands, sizes)
@@ -287,6 +296,16 @@ class Variant:
         if base is not None:
             return Tensor(storage, base._steps + steps, type_, strides, offset)
         return Tensor(storage, steps, type_, strides, offset)
+
+    def view_of_slot(self, storage: Storage, view: Any, sizes: dict[str, int]) -> Tensor:
+        """A view of an output."""
+        return self._view(storage, view, sizes, None)
+
+    def resolve(self, spec: Ref, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
+        """A result that is no output of the program: a view of an argument or of captured state, a number."""
+        self.values = [leaves[k] if h is None else get(h, k) for h, k in self.numbers]
+        paths = {(id(o), n): get(o, n) for (o, n) in [key for kind, key in self.feeds if kind == "path"]}
+        return self._resolve(spec, leaves, [], sizes, {}, paths)
 
     def _check_overlap(self, leaves: Sequence[Any]) -> None:
         """Two inputs may share memory only where neither is changed."""

@@ -1,0 +1,288 @@
+"""The quick way through a call: one flat generated function per variant and sizes, which checks every guard, fills the
+slots of the program, runs it and wraps the results. What it cannot prove it leaves to the general way.
+
+The text of the function is made from the variant's own tables; nothing of the user's is in it but numbers and names.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+from ..codegen.memory import allocate
+from ..ir.dtypes import float64
+from .layout import is_contiguous
+from .reads import MISSING, Guard, is_same
+from .state import epoch, state
+from .storage import Storage
+from .tensor import Tensor
+from .trace import concrete_shape
+from .variant import Ref, Variant, get, put
+
+MISS: Any = type("Miss", (), {"__repr__": lambda self: "miss"})()
+"""What a quick function returns where the general way must decide."""
+
+
+def quick(
+    variant: Variant, sizes: dict[str, int], call: tuple[Any, Any], leaves: list[Any]
+) -> Callable[..., Any] | None:
+    """The quick function of a variant for these sizes, or None where it needs the general way."""
+    tensors = [x for x in leaves if isinstance(x, Tensor)]
+    simple = not variant.shared and not variant.differentiable and not variant.consumed
+    if not simple or len({id(x) for x in tensors}) != len(tensors) or len(tensors) > 8:
+        return None
+    if any(x.requires_grad and (x._steps or x._storage.leaf is None) for x in tensors):
+        return None
+    return _Generator(variant, sizes).function(call, leaves)
+
+
+class _Generator:
+    """Collects the lines of one function and the objects that they name."""
+
+    def __init__(self, variant: Variant, sizes: dict[str, int]) -> None:
+        self.variant, self.sizes = variant, sizes
+        self.instance = variant.executable.instance(sizes)
+        self.lines: list[str] = []
+        self.space: dict[str, Any] = {
+            "MISS": MISS, "MISSING": MISSING, "state": state, "epoch": epoch, "variant": variant, "allocate": allocate,
+            "Storage": Storage, "Tensor": Tensor, "put": put, "get": get, "is_same": is_same, "abs": abs, "bool": bool,
+        }  # fmt: skip
+        self.space |= sizes
+        self.free: list[Any] = []
+        self.leaf = 0
+
+    def name(self, value: Any) -> str:
+        """A name for an object in the function."""
+        key = f"o{len(self.space)}"
+        self.space[key] = value
+        return key
+
+    def line(self, text: str, depth: int = 1) -> None:
+        """One line of the function."""
+        self.lines.append("  " * depth + text)
+
+    def miss(self, condition: str) -> None:
+        """Leave to the general way where ``condition`` holds."""
+        self.line(f"if {condition}: return MISS")
+
+    def function(self, call: tuple[Any, Any], leaves: list[Any]) -> Callable[..., Any]:
+        """Generate, build and return the function of (args, kwargs)."""
+        self.line("try:", 0)
+        self.miss("state.trace is not None or not state.compiling")
+        self.miss(f"state.grad_enabled is not {state.grad_enabled}")
+        self._structure("args", call[0], leaves)
+        self._structure("kwargs", call[1], leaves)
+        self.miss("epoch.count != variant.epoch and not variant.reread()")
+        for g in self.variant.guards:
+            self._guard(g)
+        self._numbers()
+        self._overlap(leaves)
+        self.line("except (ValueError, KeyError, IndexError, AttributeError): return MISS", 0)
+        self._run(leaves)
+        self._results()
+        body = "\n ".join(self.lines)
+        exec(f"def hit(args, kwargs):\n {body}", self.space)
+        return self.space["hit"]  # type: ignore[no-any-return]
+
+    # ---- guards ----
+
+    def _structure(self, path: str, x: Any, leaves: list[Any]) -> None:
+        kind = type(x)
+        if kind in (tuple, list, dict):
+            self.miss(f"type({path}) is not {self.name(kind)} or len({path}) != {len(x)}")
+            for key, e in x.items() if kind is dict else enumerate(x):
+                if kind is dict:
+                    self.miss(f"{key!r} not in {path}" if isinstance(key, str) else "True")
+                self._structure(f"{path}[{key!r}]", e, leaves)
+            return
+        if kind in (bool, str, type(None), bytes, complex):
+            self.miss(f"type({path}) is not {self.name(kind)} or {path} != {self.name(x)}")
+            return
+        i, self.leaf = self.leaf, self.leaf + 1
+        if isinstance(leaves[i], Tensor) and isinstance(x, Tensor):
+            self._tensor(i, path, x)
+        elif kind in (int, float):
+            self.line(f"a{i} = {path}")
+        else:
+            self.miss(f"{path} is not {self.name(x)}")
+
+    def _tensor(self, i: int, path: str, x: Tensor) -> None:
+        self.line(f"a{i} = {path}")
+        if x.requires_grad:
+            self.miss(f"a{i} is not {self.name(x)}")
+            self.line(f"s{i}_ = a{i}._storage")
+            return
+        self.miss(f"type(a{i}) is not {self.name(type(x))}")
+        self.line(f"s{i}_ = a{i}._storage")
+        type_ = self.name(x._type)
+        self.miss(f"a{i}._type is not {type_} and a{i}._type != {type_}")
+        if is_contiguous(x._type.shape, x._strides):
+            self.miss(f"a{i}._strides != {self.name(x._strides)}")
+        else:
+            self.miss("True")
+        self.miss(f"s{i}_.leaf is not None or s{i}_.owner is not None")
+        self.miss(f"s{i}_._value is not None and s{i}_._value.tracked")
+
+    def _guard(self, g: Guard) -> None:
+        holder, key = self.name(g.holder), self.name(g.key)
+        if g.key is None:
+            found = f"{holder}.cell_contents"
+        elif isinstance(g.holder, dict):
+            found = f"dict.get({holder}, {key}, MISSING)"
+        else:
+            found = f"{holder}[{key}]"
+        value = self.name(g.value)
+        if g.content is None or isinstance(g.value, types.FunctionType | type | types.ModuleType):
+            self.miss(f"{found} is not {value}")
+        elif type(g.value) in (int, float, bool, str, type(None)):
+            self.line(f"x = {found}")
+            self.miss(
+                f"x is not {value} and (type(x) is not {self.name(type(g.value))} or x != {value})"
+            )
+        elif isinstance(g.value, Tensor):
+            storage = self.name(g.value._storage)
+            self.line(f"x = {found}")
+            self.miss(
+                f"x is not {value} or x._storage is not {storage} or ({storage}.leaf is None) is not {g.value._storage.leaf is None}"
+            )
+        else:
+            self.miss(f"not is_same({found}, {self.name(g)})")
+
+    def _numbers(self) -> None:
+        for k, (holder, key) in enumerate(self.variant.numbers):
+            found = f"a{key}" if holder is None else f"get({self.name(holder)}, {self.name(key)})"
+            if isinstance(holder, dict):
+                found = f"dict.get({self.name(holder)}, {self.name(key)})"
+            self.line(f"n{k} = {found}")
+            kinds = self.variant.kinds
+            assert kinds is not None
+            self.miss(f"type(n{k}) is not {self.name(kinds[k])}")
+        for d in self.variant.decisions:
+            self.miss(f"bool({d.text}) is not {d.outcome}")
+
+    def _overlap(self, leaves: list[Any]) -> None:
+        """A changed input shares memory with no other: compared by version cells."""
+        written = {
+            (kind, id(key) if kind == "state" else key) for _, kind, key in self.variant.targets
+        }
+        if not written:
+            return
+        cells = {id(key.versions) for kind, key in self.variant.feeds if kind == "state"}
+        known = self.name(cells)
+        tensors = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
+        for i in tensors:
+            self.miss(f"id(s{i}_.versions) in {known}")
+        for i in [key for kind, key in written if kind == "argument"]:
+            for j in tensors:
+                if j != i:
+                    self.miss(f"s{i}_.versions is s{j}_.versions")
+
+    # ---- the run ----
+
+    def make(self) -> Any:
+        """Slots with an arena, and the addresses of captured storages in place."""
+        slots, arena = self.instance.new_slots()
+        for slot, (kind, key) in zip(self.instance.input_slots, self.variant.feeds, strict=True):
+            if kind == "state":
+                slots.values[slot] = key.pointer()
+        return slots, arena
+
+    def _run(self, leaves: list[Any]) -> None:
+        self.space["free"], self.space["make"] = self.free, self.make
+        self.line("try: pair = free.pop()", 0)
+        self.line("except IndexError: pair = make()", 0)
+        self.line("slots = pair[0]; v = slots.values", 0)
+        feeds = zip(self.instance.input_slots, self.variant.inputs, strict=True)
+        for slot, i in feeds:
+            if i.kind == "argument":
+                size = leaves[i.key].dtype.itemsize
+                self.line(
+                    f"v[{slot}] = (s{i.key}_.address or s{i.key}_.pointer()) + a{i.key}._offset * {size}",
+                    0,
+                )
+            elif i.kind == "path":
+                holder, name = i.key
+                self.line(f"p{slot} = get({self.name(holder)}, {self.name(name)})._storage", 0)
+                self.line(f"v[{slot}] = p{slot}.address or p{slot}.pointer()", 0)
+            elif i.kind == "number":
+                words = "slots.floats" if i.value.dtype is float64 else "v"
+                self.line(f"{words}[{slot}] = {i.key}", 0)
+        for k, o in enumerate(self.instance.outputs):
+            self.line(f"b{k} = allocate({o.nbytes}); v[{o.slot}] = b{k}.address", 0)
+        self.space["run"] = self.instance.run
+        self.line("run(slots)", 0)
+        self.line("free.append(pair)", 0)
+        for place, kind, key in self.variant.targets:
+            target = (
+                f"s{key}_"
+                if kind == "argument"
+                else f"p{self.instance.input_slots[place]}"
+                if kind == "path"
+                else self.name(key)
+            )
+            self.line(f"{target}.versions[0] += 1; {target}._value = None", 0)
+
+    def _results(self) -> None:
+        for k, (o, (value, strides)) in enumerate(
+            zip(self.instance.outputs, self.variant.slots, strict=True)
+        ):
+            type_ = self.name(value.type._replace(shape=o.shape))
+            layout = self.name(concrete_shape(strides, self.sizes))
+            array = (
+                f"b{k}.array({self.name(o.dtype)}, {self.name(o.shape)}, {self.name(o.strides)})"
+            )
+            self.line(f"r{k} = Storage({type_}, {layout}, {array}, None)", 0)
+        self.made: dict[tuple[int, Any], str] = {}
+        if self.variant.assigns:
+            self._assigns()
+        self.line(f"return {self._expression(self.variant.result)}", 0)
+
+    def _assigns(self) -> None:
+        self.line("before = epoch.count", 0)
+        for obj, name, spec in self.variant.assigns:
+            value = "MISSING" if spec is MISSING else self._expression(spec)
+            if isinstance(obj, Tensor):
+                owner = self.name(obj)
+                self.line(f"{owner}._grad = {value}", 0)
+                self.line(f"if {owner}._watched: epoch.count += 1", 0)
+            else:
+                self.line(f"put({self.name(obj)}, {self.name(name)}, {value})", 0)
+        if self.variant.calm:
+            self.line("if variant.epoch == before: variant.epoch = epoch.count", 0)
+
+    def _expression(self, x: Any) -> str:
+        """The Python expression of a result."""
+        kind = type(x)
+        if kind is Ref:
+            return self._reference(x)
+        if kind is tuple or kind is list:
+            inner = ", ".join(map(self._expression, x))
+            return f"[{inner}]" if kind is list else f"({inner}{',' if len(x) == 1 else ''})"
+        if kind is dict:
+            return (
+                "{"
+                + ", ".join(f"{self.name(k)}: {self._expression(v)}" for k, v in x.items())
+                + "}"
+            )
+        return self.name(x)
+
+    def _reference(self, r: Ref) -> str:
+        if r.kind == "slot":
+            key = r.key, r.view and r.view[0]
+            if key not in self.made:
+                name = f"t{len(self.made)}"
+                made = (
+                    f"Tensor(r{r.key})"
+                    if r.view is None
+                    else f"variant.view_of_slot(r{r.key}, {self.name(r.view)}, {self.name(self.sizes)})"
+                )
+                self.line(f"{name} = {made}", 0)
+                self.made[key] = name
+            return self.made[key]
+        if r.kind == "argument" and r.view is None:
+            return f"a{r.key}"
+        if r.kind == "tensor":
+            return self.name(r.key)
+        leaves = ", ".join(f"a{i}" for i in range(self.leaf))
+        return f"variant.resolve({self.name(r)}, ({leaves}{',' if self.leaf else ''}), {self.name(self.sizes)})"
