@@ -23,12 +23,17 @@ def publish(kernel: Kernel, buffer: str, at: str, memory: str = "shared") -> Ker
     known = buffers(kernel)
     if buffer not in known:
         raise ScheduleError(f"publish: {kernel.name} has no buffer {buffer!r}")
-    name = fresh(kernel, f"{buffer}_seen")
+    stem, count = fresh(kernel, f"{buffer}_seen"), 0
     rest = tuple(b for b in known.values() if b.name != buffer)
 
     def around(loop: Loop) -> Body:
+        nonlocal count
         if not any(b == buffer for b, *_ in accesses((loop,))):
             return (loop,)
+        if any(s.buffer == buffer for s in stores((loop,))):
+            raise ScheduleError(f"publish: {buffer!r} is written in loop {at!r}")
+        count += 1
+        name = stem if count == 1 else f"{stem}_{count}"
         alone = Kernel("", (known[buffer], *rest), kernel.sizes, (loop,))
         return stage(alone, buffer, None, None, memory, 0, name).body
 

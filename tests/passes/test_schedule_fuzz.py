@@ -5,10 +5,12 @@ import random
 import numpy as np
 import pytest
 
+from gristmill.codegen.cuda.detect import SM_90
 from gristmill.ir.errors import ScheduleError
 from gristmill.ir.loops import Kernel, interpret, parse
 from gristmill.ir.loops.walk import axes, buffers
 from gristmill.passes.schedule.schedule import finish, take
+from gristmill.passes.schedule.simt import schedule_simt
 
 MATMUL = """\
 kernel matmul(in A: {t}[{m}, {k}] strides [{a}], in B: {t}[{k}, {n}] strides [{b}], out C: {t}[{m}, {n}]) {{
@@ -108,7 +110,7 @@ def random_arrays(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str,
 MENU = ["split"] * 4 + [
     "cut", "reorder", "reorder", "fuse", "unroll", "vectorize", "distribute", "place", "accumulate",
     "accumulate", "lanes", "lanes", "stage", "stage", "forward", "rename", "reuse", "parallel", "outline", "tile",
-    "hold", "hoist",
+    "hold", "hoist", "bind", "publish", "relax", "relax", "synchronize",
 ]  # fmt: skip
 
 
@@ -131,7 +133,9 @@ def random_steps(kernel: Kernel, rng: random.Random, count: int) -> list[tuple]:
         "forward": [("forward", buffer)], "rename": [("rename", axis, f"w{count}", rng.choice(["", buffer]))],
         "reuse": [("reuse", buffer, rng.choice(names))], "parallel": [("parallel", axis)],
         "outline": [("outline", axis)], "hoist": [("hoist", buffer)],
-        "hold": [("hold", buffer, memory)],
+        "hold": [("hold", buffer, memory)], "bind": [("bind", axis, rng.choice(["block", "thread"]))],
+        "publish": [("publish", buffer, axis)], "relax": [("relax", axis, buffer)],
+        "synchronize": [("synchronize",)],
         "tile": [cuts, ("split", other, 2, f"p{count}", f"q{count}", "clamp"),
                  ("reorder", *pieces, f"p{count}", f"q{count}", f"t{count}")],
     }  # fmt: skip
@@ -186,6 +190,16 @@ def check(seed: int) -> bool:
 def test_random_schedules(block: int) -> None:
     complete = [check(seed) for seed in range(block * 20, block * 20 + 20)]
     assert any(complete)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_blocks_and_threads(block: int) -> None:
+    """What the policies for SIMT machines make of random kernels means the same."""
+    for seed in range(block * 40, block * 40 + 40):
+        naive, sizes = random_naive(random.Random(seed))
+        done, steps = schedule_simt(naive, SM_90)
+        assert agree(naive, done, sizes, seed), (seed, str(naive), steps)
+        assert steps[0][0] != "plain", (seed, str(naive), steps)
 
 
 @pytest.mark.full
