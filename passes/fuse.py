@@ -295,10 +295,14 @@ class _Fuser:
 
     def order_writes(self, grouping: Grouping) -> None:
         """Readers of the old value, and checks, come before a write in place."""
+        readers: dict[Value, list[Task]] = {x: [] for x in self.in_place.values()}
+        for task in self.tasks:
+            for x in task.reads & readers.keys() if task.kind != "check" else readers:
+                readers[x].append(task)
         for base, x in self.in_place.items():
             writer = self.made[base]
-            for task in self.tasks:
-                if task is not writer and (x in task.reads or task.kind == "check"):
+            for task in readers[x]:
+                if task is not writer:
                     grouping.link(task, writer)
 
     def settle_in_place(self, tasks: list[Task]) -> None:

@@ -160,11 +160,17 @@ class Nest:
     # ---- parameters ----
 
     def param(self, layout: Layout, dtype: Any, role: str) -> Buffer:
-        """The parameter for a piece of memory, in the shape in which it is read."""
+        """The parameter for a piece of memory, in the shape in which it is read.
+
+        What is read has no dimensions along which it repeats.
+        """
         shape, strides = squeezed(layout.shape), squeezed_strides(layout)
         if self.plan is not None:
             strides = merged_strides(strides, self.plan)
             shape = self.sized(merged(shape, self.plan[: len(shape)]))
+        if role == "in":
+            moving = [(n, s) for n, s in zip(shape, strides, strict=True) if s != 0]
+            shape, strides = tuple([n for n, _ in moving]), tuple([s for _, s in moving])
         key = (layout.root, layout.offset, shape, strides, role)
         found = self.params.get(key)
         if found is None:
@@ -206,8 +212,7 @@ class Nest:
             return self.internal(base, at[: self.rank] if self.is_row(base) else at, scope)
         if base.node in self.places.inline:
             return self.compute(base.node, (), scope)
-        b = self.param(self.places.layouts[value], value.type.dtype, "in")
-        return widen(Load(b.name, at[: len(b.shape)], b.dtype))
+        return self.load(value, at)
 
     def full(self, shape: Shape, at: tuple[Any, ...]) -> tuple[Any, ...]:
         """A place with 0 along dimensions of size 1."""
@@ -228,9 +233,16 @@ class Nest:
                 if internal
                 else self.compute(base.node, place, scope)
             )
+        return self.load(value, tuple([i for i, n in zip(at, value.shape, strict=True) if n != 1]))
+
+    def load(self, value: Value, at: Sequence[Any]) -> Expr:
+        """A value in memory, at a place without dimensions of size 1."""
         layout = self.places.layouts[value]
         b = self.param(layout, value.type.dtype, "in")
-        index = tuple([i for i, n in zip(at, value.shape, strict=True) if n != 1])
+        strides = squeezed_strides(layout)
+        if self.plan is not None:
+            strides = merged_strides(strides, self.plan)
+        index = tuple([i for i, s in zip(at, strides, strict=False) if s != 0])
         return widen(Load(b.name, index, b.dtype))
 
     def is_row(self, value: Value) -> bool:

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import os
 import subprocess
 import sys
 
@@ -192,9 +193,11 @@ graph = parse("graph f(%x: f32[8]) {\\n%0: f32[8] = exp(%x)\\nreturn %0\\n}")
 assert compile_graph(graph)([np.zeros(8, np.float32)])[0].tolist() == [1.0] * 8
 print("llvmlite" in sys.modules)
 """
+    environment = {**os.environ, "GRISTMILL_CACHE": "on"}
+    run = [sys.executable, "-c", script]
     found = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        for _ in "12"
+        subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
+        for _ in range(2)
     ]
     assert found[1].stdout == "False\n"
 
