@@ -17,6 +17,7 @@ from typing import Any
 
 from ..ir.sizes import Dim, name
 from .guards import MISS, quick
+from .inspect import Report, dump, dump_all
 from .layout import is_contiguous
 from .record import record
 from .state import state
@@ -49,6 +50,7 @@ class Compiled:
         self.structures: dict[Any, Structure] = {}
         self.log: list[str] = []
         self.quick: list[Callable[..., Any]] = []
+        self.sizes: dict[str, int] = {}
 
     def __get__(self, obj: Any, kind: Any = None) -> Any:
         return self if obj is None else types.MethodType(self, obj)
@@ -70,11 +72,27 @@ class Compiled:
         variant, sizes = self._find(key, args, kwargs, leaves)
         return variant.run(leaves, sizes)
 
-    def _remember(self, variant: Variant, sizes: dict[str, int], call: Any, leaves: list[Any]) -> None:
+    def _remember(
+        self, variant: Variant, sizes: dict[str, int], call: Any, leaves: list[Any]
+    ) -> None:
         """From the second call on a variant has a generated function; the last ones used are kept."""
         hit = quick(variant, sizes, call, leaves)
         if hit is not None:
             self.quick = [hit, *self.quick[: QUICK - 1]]
+
+    def explain(self) -> Report:
+        """What was compiled and why: kernels with ops and source lines, bytes, FLOPs, memory, times (printable)."""
+        return Report(self.__name__, list(self.used()), self.sizes)
+
+    def dump(self, stage: str = "graph") -> str:
+        """The text of a stage of the variant used last: trace, graph, fused, loops, schedule, nests, llvm, asm."""
+        for variant in self.used():
+            return dump(variant, stage)
+        raise RuntimeError(f"{self.__name__} was not called yet: nothing is compiled")
+
+    def used(self) -> list[Variant]:
+        """The variants, the one compiled last first."""
+        return self.variants[::-1]
 
     # ---- a new key, or guards that fail ----
 
@@ -145,10 +163,11 @@ class Compiled:
         )
         structure.variants.insert(0, variant)
         self.variants.append(variant)
+        dump_all(self.__name__, len(self.variants) - 1, variant)
         self.log.append(variant.reason)
         if len(self.log) > 1:
             logger.info("%s compiled again: %s", self.__name__, variant.reason)
-        sizes = variant.match(leaves) or {}
+        sizes = self.sizes = variant.match(leaves) or {}
         known.insert(0, (variant, sizes))
         if not variant.holds(leaves, sizes):
             raise RuntimeError(

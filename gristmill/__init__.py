@@ -46,6 +46,7 @@ from .frontend.random import (
     set_rng_state,
 )
 from .frontend.tensor import Size, Tensor
+from .frontend.transforms import grad, value_and_grad, vjp
 from .ir.dtypes import (
     DType,
     bfloat16,
@@ -82,3 +83,4 @@ from .ir.errors import (
     ShapeError,
     TraceError,
 )
+from . import autograd, cuda, func, nn, optim  # noqa: E402
