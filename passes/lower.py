@@ -9,7 +9,7 @@ from ..ir.sizes import Poly, Shape, name
 from .fuse import Task
 from .lower_contract import lower_columns, lower_contract
 from .lower_index import lower_check, lower_scatter
-from .lower_layout import Layout, merge_plan, merged, squeezed, squeezed_strides
+from .lower_layout import ZERO, Layout, merge_plan, merged, squeezed, squeezed_strides
 from .lower_nest import Group, Lowered, Nest, Places, Scope
 from .lower_rows import lower_argmax, lower_rows
 
@@ -52,7 +52,7 @@ def lower_copy(value: Value, target: Layout, places: Places) -> Lowered:
     shape: Shape = squeezed(value.shape)
     if base.node in places.inline:
         axes = [(f"i{d}", n) for d, n in enumerate(value.shape)]
-        at: tuple[Poly, ...] = tuple([name(a) for a, _ in axes])
+        at: tuple[Poly, ...] = tuple([name(a) if n != 1 else ZERO for a, n in axes])
         e = nest.read(value, at, Scope((), None))
         at = tuple([i for i, n in zip(at, value.shape, strict=True) if n != 1])
         axes = [(a, n) for a, n in axes if n != 1]

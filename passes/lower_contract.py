@@ -11,7 +11,7 @@ from ..ir.loops.walk import stores
 from ..ir.lowering import Contract, Reduce
 from ..ir.sizes import Dim, name
 from .lower_elementwise import rounded, wide_dtype
-from .lower_layout import is_dense, squeezed
+from .lower_layout import ZERO, is_dense, squeezed
 from .lower_nest import Group, Lowered, Nest, Places, Scope
 from .lower_rows import reduction_kind
 
@@ -28,7 +28,10 @@ def lower_contract(group: Group, places: Places) -> Lowered:
     alone = len(group.nodes) == 1 and result.type.dtype is wide
     operands = ((node.operands[0], lowering.a), (node.operands[1], lowering.b))
     axes = _axes(lowering)
-    factors = [nest.read(v, [name(axes[c]) for c in term], Scope((), None)) for v, term in operands]
+    factors = [
+        nest.read(v, [ZERO if letters[c] == 1 else name(axes[c]) for c in term], Scope((), None))
+        for v, term in operands
+    ]
     out: Buffer
     if alone and is_dense(places.home(result)):
         out = nest.param(places.home(result), wide, "out")

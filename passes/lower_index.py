@@ -10,7 +10,7 @@ from ..ir.loops import Apply, Index, Let, Load, Stmt, Store, apply, buffer, cons
 from ..ir.lowering import ScatterAdd
 from ..ir.sizes import Dim, Poly, contiguous_strides, name, poly
 from .lower_elementwise import narrow, wide_dtype
-from .lower_layout import Layout
+from .lower_layout import ZERO, Layout
 from .lower_nest import Group, Lowered, Nest, Places, Scope, as_place
 
 
@@ -61,12 +61,12 @@ def lower_check(index: Value, size: Dim, mailbox: Value, places: Places) -> Lowe
     group = Group("check", [], ())
     nest = Nest(group, places)
     axes = [(f"r{d}", n) for d, n in enumerate(index.shape) if n != 1]
-    at = tuple([name(f"r{d}") for d in range(len(index.shape))])
+    at = tuple([ZERO if n == 1 else name(f"r{d}") for d, n in enumerate(index.shape)])
     i = nest.read(index, at, Scope((), None))
     wrong = apply("or", apply("lt", i, 0), apply("ge", i, Index(poly(size))))
     position: Any = Poly({})
     for a, step in zip(at, contiguous_strides(index.shape), strict=True):
-        position = position + a * step if f"{a}" in dict(axes) else position
+        position = position + a * step
     place = Apply("select", (wrong, Index(position + 1), const(0, int64)), int64)
     out = nest.param(Layout(mailbox, (), (), 0), int64, "out")
     start = tuple([name(a) for a, _ in axes])

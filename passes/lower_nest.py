@@ -89,6 +89,7 @@ class Places:
     layouts: dict[Value, Layout]
     inline: set[Node]
     homes: dict[Value, Layout] = field(default_factory=dict)
+    in_place: set[Value] = field(default_factory=set)
 
     def base(self, value: Value) -> Value:
         """What a value is a view of."""

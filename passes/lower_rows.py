@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir.graph import Node, Value
-from ..ir.loops import Index, Let, Load, Stmt, Store, apply, buffer, const, identity, loops
+from ..ir.loops import Const, Index, Let, Load, Stmt, Store, apply, buffer, const, identity, loops
 from ..ir.lowering import ArgReduce, Elementwise, Pointwise, Reduce
 from ..ir.sizes import Dim, Poly, Shape, name, product
 from .lower_elementwise import rounded, wide_dtype
@@ -90,12 +90,23 @@ class _Rows(Nest):
             self.loops_of(level, kept)
         statements = self.row.statements
         assert statements is not None
-        for v in self.group.outputs:
-            if self.is_row(v):
-                statements.append(self.store(v, axes, self.internal(v, axes, self.row)))
+        statements += self.row_stores(axes)
         extents = self.sized(self.domain[: self.rank])
         names = [(f"i{d}", n) for d, n in enumerate(extents)]
         return self.finish(self.group.kind, loops(names, *statements))
+
+    def row_stores(self, axes: tuple[Poly, ...]) -> list[Stmt]:
+        """The stores of a row's values, all after the last load: one may overwrite what another reads."""
+        assert self.row is not None
+        out: list[Stmt] = []
+        overwrites = not self.places.in_place.isdisjoint(self.group.outputs)
+        for v in self.group.outputs:
+            if self.is_row(v):
+                e = self.internal(v, axes, self.row)
+                if overwrites and type(e) is not Const:
+                    e = self.keep(e, self.row)
+                out.append(self.store(v, axes, e))
+        return out
 
     def level(self, node: Node) -> int:
         """In which loop of the row a node is computed."""

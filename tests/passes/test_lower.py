@@ -128,3 +128,16 @@ def assert_close(a: np.ndarray, b: np.ndarray) -> None:
 def test_random_graphs_as_nests(first: int, merge: bool, symbolic: bool) -> None:
     for seed in range(first, first + 4):
         run_both(random_graph(seed, symbolic=symbolic), seed, {"interpret": True, "fuse": merge})
+
+
+def test_a_value_is_read_before_it_is_overwritten() -> None:
+    graph = parse("""graph f(%x: f32[] state) {
+      %0: f32[] = neg(%x)
+      %1: f32[] = exp(%x)
+      return %1; write %x = %0
+    }""")
+    x = np.zeros((), np.float32)
+    (out,) = compile_graph(graph, options={"interpret": True})([x])
+    assert (out, x) == (1, 0)
+    (out,) = compile_graph(graph)([np.full((), np.log(2), np.float32)])
+    assert out == pytest.approx(2)
