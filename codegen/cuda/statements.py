@@ -192,6 +192,8 @@ class Writer:
 
     def place(self, buffer: str, index: Sequence[Place]) -> str:
         """An element."""
+        if buffer not in self.known:
+            raise ScheduleError(f"register {buffer!r} does not live from one phase to the next")
         name, image = self.names.buffer(buffer), self.images.get(buffer)
         if image is not None:
             if image.size == 1:

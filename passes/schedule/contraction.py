@@ -86,7 +86,7 @@ def _with_lanes_in_b(kernel: Kernel, c: Contraction) -> Contraction:
 def schedule_contraction(plan: Plan, c: Contraction) -> None:
     """Choose among tiles, packed tiles and dot products, by strides and sizes."""
     known = buffers(plan.kernel)
-    fused = _join_epilogue(plan, c)
+    fused = join_epilogue(plan, c)
     out, b = known[c.out], known[c.b.buffer]
     depth = next((x for x in c.sums if stride(b, c.b.index, x) == 1), None)
     lane = next((x for x in c.columns if stride(out, c.store.index, x) == 1), None)
@@ -237,7 +237,7 @@ def _split_rows(plan: Plan, m: Dim, i: str, height: int) -> None:
 # ---- what follows the product ----
 
 
-def _join_epilogue(plan: Plan, c: Contraction) -> bool:
+def join_epilogue(plan: Plan, c: Contraction) -> bool:
     """Bring the nest that reads the results into the same loops, so that it finds them in registers."""
     body = [s for s in plan.kernel.body if type(s) is Loop]
     if len(body) != 2:

@@ -11,13 +11,15 @@ from ...ir.loops.walk import axes, buffers, loops_of, stores
 from ...ir.sizes import Dim
 from ...ir.target import Target
 from .contraction import find_contraction
-from .plan import Plan, innermost, is_contiguous, reduced
+from .plan import Plan, elements, innermost, is_contiguous, reduced
 from .rows import hoist_open
 from .schedule import Step
 from .simt_contraction import schedule_tiles
 from .threads import width
 
 THREADS = 256
+LONG = 1 << 15  # elements from which a sum is shared out to blocks
+PARTS = 256  # blocks that share it
 HELD = 32  # elements of a row that a thread holds between its loops
 
 
@@ -42,7 +44,10 @@ def schedule_simt(kernel: Kernel, target: Target) -> tuple[Kernel, list[Step]]:
 def _apply(plan: Plan) -> None:
     """The policies of all nests, and barriers between what their threads do."""
     _name_apart(plan)
+    _cut_sums(plan)
     for nest in [s for s in plan.kernel.body if type(s) is Loop]:
+        if nest not in plan.kernel.body:
+            continue
         before = plan.kernel, list(plan.steps)
         try:
             _schedule_nest(plan, nest)
@@ -74,8 +79,10 @@ def _schedule_nest(plan: Plan, nest: Loop) -> None:
     top = tuple(s for s in whole.body if type(s) is Let)
     alone = Kernel(whole.name, whole.params, whole.sizes, (*top, nest))
     found = find_contraction(alone)
-    if found is not None:
+    if found is not None and found.rows and found.columns:
         schedule_tiles(plan, found)
+    elif _is_columns(plan, nest):
+        _spread_elements(plan, nest, False)
     elif any(s.reduce for s in stores((nest,))):
         _schedule_row(plan, nest)
     else:
@@ -89,6 +96,15 @@ def _perfect(loop: Loop) -> tuple[list[tuple[str, Dim]], Loop]:
         loop = loop.body[0]
         axes.append((loop.axis, loop.extent))
     return axes, loop
+
+
+def _is_columns(plan: Plan, nest: Loop) -> bool:
+    """Is it a sum along an axis whose neighbors lie far apart, unlike those of an axis that stays?"""
+    axes, last = _perfect(nest)
+    if not reduced(last) or is_contiguous(plan.kernel, last.body, last.axis):
+        return False
+    kept = _free(plan, axes)
+    return any(n != 1 and is_contiguous(plan.kernel, last.body, a) for a, n in kept)
 
 
 # ---- elements ----
@@ -136,10 +152,34 @@ def _free(plan: Plan, axes: list[tuple[str, Dim]]) -> list[tuple[str, Dim]]:
     out = []
     for axis, extent in axes:
         trial = Plan(plan.kernel, plan.target)
-        if extent == 1 or not trial.attempt("bind", axis, "thread"):
+        if extent != 1 and not trial.attempt("bind", axis, "thread"):
             break
         out.append((axis, extent))
     return out
+
+
+# ---- sums of everything ----
+
+
+def _cut_sums(plan: Plan) -> None:
+    """A long sum to few elements becomes partial sums of even parts, one for each block."""
+    for nest in [s for s in plan.kernel.body if type(s) is Loop]:
+        axes, last = _perfect(nest)
+        axis, extent = axes[0]
+        if _free(plan, axes) or type(extent) is not int or elements([n for _, n in axes]) < LONG:
+            continue
+        names = reduced(last)
+        if len(names) != 1 or any(type(n) is not int for _, n in axes):
+            continue
+        before = plan.kernel, list(plan.steps)
+        part, all_parts = axis + "p", axis + "z"
+        try:
+            plan.step("split", axis, -(-extent // min(extent, PARTS)), part, axis + "i", "clamp")
+            plan.step("lanes", names[0], part, "local")
+            plan.step("rename", part, all_parts, names[0])
+            plan.step("fuse", part)
+        except ScheduleError:
+            plan.kernel, plan.steps = before
 
 
 # ---- rows ----
@@ -147,21 +187,29 @@ def _free(plan: Plan, axes: list[tuple[str, Dim]]) -> list[tuple[str, Dim]]:
 
 def _schedule_row(plan: Plan, nest: Loop) -> None:
     """A block to each row, whose threads share out its loops and combine what they found."""
-    around, last = _perfect(nest)
-    if type(last.body[0]) is not Loop and any(s.reduce for s in stores(last.body)):
-        around.pop()
-    rows = [a for a, n in around if n != 1]
-    if rows and len(around) > len(rows):
-        plan.step("reorder", *rows, *(a for a, n in around if n == 1))
+    free = _free(plan, _perfect(nest)[0])
+    rows = [a for a, n in free if n != 1]
+    if rows and len(free) > len(rows):
+        plan.step("reorder", *rows, *(a for a, n in free if n == 1))
     inner = [x for x in innermost((nest,)) if x.axis not in rows]
     if not inner:
         raise ScheduleError(f"{nest.axis!r} holds no loops over a row")
     threads = _row_threads([x.extent for x in inner])
     _reuse_outputs(plan, nest, threads)
     for axis in dict.fromkeys(x.axis for x in inner):
-        _share_loop(plan, axis, threads)
+        _share_loop(plan, axis, threads, _first_sum(nest, rows, axis))
     for axis in rows:
         plan.step("bind", axis, "block")
+
+
+def _first_sum(nest: Loop, rows: list[str], axis: str) -> str:
+    """The outermost loop around ``axis``, below the rows, that holds nothing but one sum."""
+    for x in loops_of((nest,)):
+        if x.axis == axis or x.axis in rows or axis not in axes(x.body):
+            continue
+        if x.extent != 1 and len(list(stores(x.body))) == 1 and reduced(x):
+            return x.axis
+    return axis
 
 
 def _row_threads(extents: list[Dim]) -> int:
@@ -185,13 +233,13 @@ def _reuse_outputs(plan: Plan, nest: Loop, threads: int) -> None:
                     plan.step("hoist", s.buffer.name)
 
 
-def _share_loop(plan: Plan, axis: str, threads: int) -> None:
+def _share_loop(plan: Plan, axis: str, threads: int, first: str) -> None:
     """Neighboring iterations to neighboring threads; what they reduce is combined in two rounds.
 
     for j: s += x[j]   -->   for j0 { thread jt: p[jt] += x[.. + jt] }; for jc: s += p[jc]
     """
     loop = next(x for x in loops_of(plan.kernel.body) if x.axis == axis)
-    sums = [_in_register(plan, name, axis) for name in reduced(loop)]
+    sums = [_in_register(plan, name, first) for name in reduced(loop)]
     if type(loop.extent) is int and loop.extent <= threads:
         plan.step("rename", axis, axis + "t")
     else:

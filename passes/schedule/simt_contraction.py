@@ -10,7 +10,7 @@ from ...ir.loops.expr import Load
 from ...ir.loops.nest import Loop
 from ...ir.loops.walk import buffers, loops_of
 from ...ir.sizes import Dim, Poly
-from .contraction import Contraction
+from .contraction import Contraction, join_epilogue
 from .plan import Plan, stride
 
 SIDE = 16  # threads along each side of a tile
@@ -22,6 +22,7 @@ def schedule_tiles(plan: Plan, c: Contraction) -> None:
     """A block to each tile, of ``SIDE * SIDE`` threads."""
     if len(c.sums) != 1 or not c.rows or not c.columns:
         raise ScheduleError("tiles need rows, columns and one sum")
+    fused = join_epilogue(plan, c)
     i, j, k = c.rows[-1], c.columns[-1], c.sums[0]
     around = [*c.batch, *(x for x in (*c.rows, *c.columns) if x not in (i, j))]
     for axis in (i, j):
@@ -35,6 +36,10 @@ def schedule_tiles(plan: Plan, c: Contraction) -> None:
     tile = [i + "1", j + "1", k + "1", i + "2", j + "2"]
     plan.step("reorder", *head, *(x for x in every if runs[x] == 1), k + "0", *tile)
     plan.step("accumulate", c.out, k + "0")
+    if fused:
+        for axis in (i + "1", j + "1", i + "2", j + "2"):
+            plan.step("fuse", axis)
+        plan.step("forward", c.out)
     _stage(plan, c.a, k + "0", 1)
     _stage(plan, c.b, k + "0", 0)
     for axis in (i + "2", j + "2"):
