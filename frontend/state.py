@@ -14,6 +14,7 @@ class State(threading.local):
         self.grad_enabled = True
         self.compiling = True
         self.path: list[str] = []
+        self.transforms = 0
 
 
 state = State()

@@ -7,7 +7,8 @@ traced like everything else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..ir.errors import GradError
@@ -57,15 +58,15 @@ def value_and_grad(
     def both(*args: Any, **kwargs: Any) -> Any:
         places = [argnums] if isinstance(argnums, int) else list(argnums)
         fresh, inputs = _tracked(args, places)
-        with autograd.enable_grad():
+        record = _is_recorded([args[p] for p in places])
+        with autograd.enable_grad(), _inside():
             result = func(*fresh, **kwargs)
         value = result[0] if has_aux else result
         _check_scalar(value)
-        found = _pulled([value], [None], inputs)
+        found = _pulled([value], [None], inputs, record)
         gradients = _like([args[p] for p in places], found)
         out = gradients[0] if isinstance(argnums, int) else tuple(gradients)
-        plain = rebuild(result, _plain) if not state.grad_enabled else result
-        return plain, out
+        return (result if record else rebuild(result, _plain)), out
 
     return both
 
@@ -80,7 +81,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     (tensor([ 2., 40.]),)
     """
     fresh, inputs = _tracked(primals, range(len(primals)))
-    with autograd.enable_grad():
+    record = _is_recorded(list(primals))
+    with autograd.enable_grad(), _inside():
         result = func(*fresh)
     value, aux = result if has_aux else (result, None)
     outputs: list[Any] = []
@@ -89,11 +91,28 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     def pull(cotangents: Any) -> tuple[Any, ...]:
         weights: list[Any] = []
         flatten(cotangents, weights)
-        found = _pulled(outputs, weights, inputs, retain=True)
+        found = _pulled(outputs, weights, inputs, record, retain=True)
         return tuple(_like(list(primals), found))
 
-    plain = rebuild(value, _plain)
+    plain = value if record else rebuild(value, _plain)
     return (plain, pull, aux) if has_aux else (plain, pull)
+
+
+@contextmanager
+def _inside() -> Iterator[None]:
+    """While a transformed function runs; a derivative taken inside is itself recorded."""
+    state.transforms += 1
+    try:
+        yield
+    finally:
+        state.transforms -= 1
+
+
+def _is_recorded(trees: Sequence[Any]) -> bool:
+    """Whether the derivative is to be differentiated again: inside another transform, or of tensors that require grad."""
+    leaves: list[Any] = []
+    flatten(list(trees), leaves)
+    return state.transforms > 0 or any(isinstance(x, Tensor) and x.requires_grad for x in leaves)
 
 
 def _plain(x: Any) -> Any:
@@ -112,8 +131,7 @@ def _tracked(args: Sequence[Any], places: Sequence[int]) -> tuple[list[Any], lis
                     caller(),
                 )
             )
-        own = x if state.grad_enabled and x.requires_grad else detach(x)
-        own = (own * 1) if own is x else own.requires_grad_()
+        own = x * 1 if x.requires_grad else detach(x).requires_grad_()
         inputs.append(own)
         return own
 
@@ -136,9 +154,12 @@ def _check_scalar(value: Any) -> None:
 
 
 def _pulled(
-    outputs: Sequence[Tensor], weights: Sequence[Any], inputs: list[Tensor], retain: bool = False
+    outputs: Sequence[Tensor],
+    weights: Sequence[Any],
+    inputs: list[Tensor],
+    create: bool,
+    retain: bool = False,
 ) -> list[Tensor]:
-    create = state.grad_enabled
     tracked = [
         (o, w)
         for o, w in zip(outputs, weights, strict=True)

@@ -83,4 +83,5 @@ from .ir.errors import (
     ShapeError,
     TraceError,
 )
-from . import autograd, cuda, func, nn, optim  # noqa: E402
+from . import autograd, cuda, func, nn, optim, utils  # noqa: E402
+from .runtime.serialize import load, save

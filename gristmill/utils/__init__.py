@@ -1,0 +1,3 @@
+"""Doors below ``gristmill.utils``."""
+
+from . import data

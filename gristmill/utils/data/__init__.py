@@ -1,0 +1,3 @@
+"""The door to ``gristmill.utils.data``."""
+
+from ...runtime.data import *
