@@ -108,14 +108,20 @@ def run(
     kernel: Any, emitted: Any, arrays: dict[str, np.ndarray], sizes: dict[str, int], seed: int
 ) -> dict[str, np.ndarray]:
     """Launch all of a written kernel on copies of ``arrays`` that nobody may read past."""
+    held = {name: _copy(a) for name, a in arrays.items()}
+    return run_in_place(kernel, emitted, held, sizes, seed)
+
+
+def run_in_place(
+    kernel: Any, emitted: Any, arrays: dict[str, np.ndarray], sizes: dict[str, int], seed: int
+) -> dict[str, np.ndarray]:
+    """Launch all of a written kernel on ``arrays``; the workspace begins as NaN."""
     known = dict(sizes)
     for size in kernel.sizes:
         if size.numerator is not None:
             known[size.name] = _number(size.numerator, known) // size.divisor
-    held = {name: _copy(a) for name, a in arrays.items()}
-    held |= {
-        name: guarded(np.full(_number(n, known), 0xFF, np.uint8)) for name, n in emitted.workspace
-    }
+    room = {name: np.full(_number(n, known), 0xFF, np.uint8) for name, n in emitted.workspace}
+    held = arrays | {name: guarded(a) for name, a in room.items()}
     given = [held[name] if name in held else known[name] for name in emitted.arguments]
     for one in emitted.launches:
         launch(emitted.text, one.symbol, _number(one.grid, known), one.block, given, seed)

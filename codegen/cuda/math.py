@@ -55,11 +55,11 @@ _FLOAT_FUNCTIONS = {
     "  if (b == 0) return a / b;\n"
     "  {T} rest = fmod{f}(a, b), q = (a - rest) / b;\n"
     "  if (rest != 0 && (b < 0) != (rest < 0)) q -= 1;\n"
-    "  if (q == 0) return copysign{f}(0, a / b);\n"
+    "  if (q == 0) return copysign{f}(({T})0, a / b);\n"
     "  {T} down = floor{f}(q);\n  return q - down > ({T})0.5 ? down + 1 : down;\n}}",
     "rem": "({T} a, {T} b) {{\n"
     "  {T} rest = fmod{f}(a, b);\n  if (b == 0) return rest;\n"
-    "  if (rest == 0) return copysign{f}(0, b);\n"
+    "  if (rest == 0) return copysign{f}(({T})0, b);\n"
     "  return (b < 0) != (rest < 0) ? rest + b : rest;\n}}",
 }
 _INTEGER_FUNCTIONS = {

@@ -46,7 +46,7 @@ def _apply(plan: Plan) -> None:
     _name_apart(plan)
     _cut_sums(plan)
     for nest in [s for s in plan.kernel.body if type(s) is Loop]:
-        if nest not in plan.kernel.body:
+        if nest not in plan.kernel.body or any(x.extent == 0 for x in loops_of((nest,))):
             continue
         before = plan.kernel, list(plan.steps)
         try:
@@ -166,7 +166,12 @@ def _cut_sums(plan: Plan) -> None:
     for nest in [s for s in plan.kernel.body if type(s) is Loop]:
         axes, last = _perfect(nest)
         axis, extent = axes[0]
-        if _free(plan, axes) or type(extent) is not int or elements([n for _, n in axes]) < LONG:
+        if (
+            any(n == 0 for _, n in axes)
+            or _free(plan, axes)
+            or type(extent) is not int
+            or elements([n for _, n in axes]) < LONG
+        ):
             continue
         names = reduced(last)
         if len(names) != 1 or any(type(n) is not int for _, n in axes):
