@@ -18,7 +18,8 @@ C_TYPES = {
 
 HEADERS = {"f16": "#include <cuda_fp16.h>", "bf16": "#include <cuda_bf16.h>"}
 
-# Placeholders: {0} {1} {2} the operands, {T} their type, {U} the unsigned one, {f} "f" for float.
+# Placeholders: {0} {1} {2} the operands, {T} their type, {f} "f" for float,
+# {U} and {W} the unsigned and the signed integer that arithmetic is done in.
 _COMPARE = {
     "eq": "({0} == {1})", "ne": "({0} != {1})", "lt": "({0} < {1})", "le": "({0} <= {1})",
     "gt": "({0} > {1})", "ge": "({0} >= {1})",
@@ -63,24 +64,24 @@ _FLOAT_FUNCTIONS = {
     "  return (b < 0) != (rest < 0) ? rest + b : rest;\n}}",
 }
 _INTEGER_FUNCTIONS = {
-    "max": "({T} a, {T} b) {{\n  return a > b ? a : b;\n}}",
-    "min": "({T} a, {T} b) {{\n  return a < b ? a : b;\n}}",
-    "abs": "({T} a) {{\n  return ({T})(a < 0 ? 0 - ({U})a : ({U})a);\n}}",
-    "floordiv": "({T} a, {T} b) {{\n"
-    "  if (b == 0) return 0;\n  if (b == ({T})-1 && ({T})-1 < 0) return ({T})(0 - ({U})a);\n"
+    "max": "({W} a, {W} b) {{\n  return a > b ? a : b;\n}}",
+    "min": "({W} a, {W} b) {{\n  return a < b ? a : b;\n}}",
+    "abs": "({W} a) {{\n  return ({T})(a < 0 ? 0 - ({U})a : ({U})a);\n}}",
+    "floordiv": "({W} a, {W} b) {{\n"
+    "  if (b == 0) return 0;\n  if (b == -1) return ({T})(0 - ({U})a);\n"
     "  return ({T})(a / b - (a % b != 0 && (a < 0) != (b < 0)));\n}}",
-    "rem": "({T} a, {T} b) {{\n"
-    "  if (b == 0 || (b == ({T})-1 && ({T})-1 < 0)) return 0;\n"
-    "  {T} rest = ({T})(a % b);\n"
+    "rem": "({W} a, {W} b) {{\n"
+    "  if (b == 0 || b == -1) return 0;\n"
+    "  {W} rest = a % b;\n"
     "  return ({T})(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);\n}}",
-    "shl": "({T} a, {T} b) {{\n"
+    "shl": "({W} a, {W} b) {{\n"
     "  return ({U})b < {bits} ? ({T})(({U})a << b) : ({T})0;\n}}",
-    "shr": "({T} a, {T} b) {{\n  return ({T})(a >> (({U})b < {bits} ? (int)b : {bits} - 1));\n}}",
-    "pow": "({T} a, {T} b) {{\n"
-    "  if (b < 0) return ({T})(a == 1 || (a == ({T})-1 && b % 2 == 0) ? 1 : a == ({T})-1 ? -1 : 0);\n"
+    "shr": "({W} a, {W} b) {{\n  return ({T})(a >> (({U})b < {bits} ? (int)b : {bits} - 1));\n}}",
+    "pow": "({W} a, {W} b) {{\n"
+    "  if (b < 0) return ({T})(a == 1 || (a == -1 && b % 2 == 0) ? 1 : a == -1 ? -1 : 0);\n"
     "  {U} out = 1, by = ({U})a;\n"
     "  for (; b > 0; b >>= 1, by *= by) if (b & 1) out *= by;\n  return ({T})out;\n}}",
-    "philox": "({T} key, {T} counter, {T} word) {{\n"
+    "philox": "({W} key, {W} counter, {W} word) {{\n"
     "  unsigned k0 = (unsigned)key, k1 = (unsigned)(key >> 32);\n"
     "  unsigned c[4] = {{(unsigned)counter, (unsigned)(counter >> 32), 0, 0}};\n"
     "  for (int round = 0; round < 10; round++) {{\n"
@@ -110,6 +111,7 @@ def spell(fn: str, args: Sequence[str], operand: DType, result: DType, functions
     if fn == "cast":
         return _cast(args[0], operand, result, functions)
     words = {"T": C_TYPES[operand.name], "U": _unsigned(operand), "bits": operand.bits}
+    words["W"] = "long long" if operand.itemsize == 8 else "int"
     words["f"] = "f" if operand.name == "f32" else ""
     if fn == "bitcast":
         name = f"bits_{operand}_{result}"

@@ -1,5 +1,8 @@
 """Scalar functions in CUDA C against their meaning in NumPy, for every dtype, on awkward values."""
 
+import shutil
+import subprocess
+
 import cuda_emulator as emulator
 import numpy as np
 import pytest
@@ -63,11 +66,11 @@ def run(kernel: Kernel, arrays: dict[str, np.ndarray]) -> tuple[dict, dict]:
     return arrays, got
 
 
-@pytest.mark.parametrize("dtype", [d for d in REAL if d.itemsize != 2 or d.kind != "f"], ids=str)
-def test_functions(dtype):
-    """One kernel with an output for each function, over all pairs of values."""
-    values = values_of(dtype, np.random.default_rng(5))
-    n = len(values) ** 2
+WHOLE = [d for d in REAL if d.itemsize != 2 or d.kind != "f"]  # halves never reach arithmetic
+
+
+def functions_of(dtype: DType, n: int) -> Kernel:
+    """A kernel with an output for each function."""
     a, b, i = buffer("a", dtype, [n], role="in"), buffer("b", dtype, [n], role="in"), poly("i")
     outs, body = [], []
     for name in names_for(dtype.kind):
@@ -75,7 +78,24 @@ def test_functions(dtype):
         result = result_dtype(name, [dtype] * len(operands))
         outs.append(buffer(f"y_{name}", result, [n], role="out"))
         body.append(Store(f"y_{name}", (i,), Apply(name, operands, result)))
-    kernel = Kernel("functions", (a, b, *outs), (), (Loop("i", n, tuple(body)),))
+    return Kernel(f"functions_{dtype}", (a, b, *outs), (), (Loop("i", n, tuple(body)),))
+
+
+def casts_of(source: DType, n: int) -> Kernel:
+    """A kernel with an output for each other dtype."""
+    x = buffer("x", source, [n], role="in")
+    outs = [buffer(f"y_{d}", d, [n], role="out") for d in REAL if d is not source]
+    body = [Store(o.name, (poly("i"),), Apply("cast", (load(x, "i"),), o.dtype)) for o in outs]
+    return Kernel(f"casts_{source}", (x, *outs), (), (Loop("i", n, tuple(body)),))
+
+
+@pytest.mark.parametrize("dtype", WHOLE, ids=str)
+def test_functions(dtype):
+    """Over all pairs of values."""
+    values = values_of(dtype, np.random.default_rng(5))
+    n = len(values) ** 2
+    kernel = functions_of(dtype, n)
+    outs = kernel.params[2:]
     first, second = (m.ravel() for m in np.meshgrid(values, values, indexing="ij"))
     arrays = {"a": first.copy(), "b": second.copy()}
     arrays |= {o.name: np.zeros(n, o.dtype.numpy) for o in outs}
@@ -121,11 +141,8 @@ def test_casts(source):
         ]
         values = np.concatenate([values, np.array(far, source.numpy)])
     n = len(values)
-    x = buffer("x", source, [n], role="in")
-    targets = [d for d in REAL if d is not source]
-    outs = [buffer(f"y_{d}", d, [n], role="out") for d in targets]
-    body = tuple(Store(o.name, (poly("i"),), Apply("cast", (load(x, "i"),), o.dtype)) for o in outs)
-    kernel = Kernel("casts", (x, *outs), (), (Loop("i", n, body),))
+    kernel = casts_of(source, n)
+    outs = kernel.params[1:]
     want, got = run(kernel, {"x": values} | {o.name: np.zeros(n, o.dtype.numpy) for o in outs})
     for o in outs:
         w, g = want[o.name], got[o.name]
@@ -151,6 +168,20 @@ def test_random_bits_and_bitcasts():
     want, got = run(kernel, arrays)
     assert (want["y"] == got["y"]).all()
     assert want["f"].tobytes() == got["f"].tobytes()
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on PATH")
+def test_nvcc_takes_all_spellings(tmp_path):
+    kernels = [*(functions_of(d, 9) for d in WHOLE), *(casts_of(d, 9) for d in REAL)]
+    every = [write(schedule(kernel, []), SM_90) for kernel in kernels]
+    functions = dict.fromkeys(f for emitted in every for f in emitted.functions)
+    source = tmp_path / "all.cu"
+    ordered = sorted(functions, key=lambda f: not f.startswith("#"))
+    source.write_text("\n".join([*ordered, *(emitted.kernels for emitted in every)]))
+    command = ["nvcc", "-cubin", "-arch=sm_90", "-std=c++17", "-Werror=all-warnings", "-o",
+               str(tmp_path / "all.cubin"), str(source)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
