@@ -342,4 +342,4 @@ def memory_at(
         return np.empty(shape, dtype.numpy)
     span = dtype.itemsize + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     raw = (ctypes.c_char * span).from_address(address)
-    return np.ndarray(shape, dtype.numpy, raw, 0, strides)
+    return np.ndarray(shape, dtype.numpy, memoryview(raw), 0, strides)

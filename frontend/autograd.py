@@ -124,7 +124,7 @@ def pull(
     """The cotangents of leaves (or of ``wrt``), given outputs and their weights."""
     with grad_mode(create):
         seeds = _seeds(*outputs)
-        builder = current()
+        builder: Any = current()
         walked: list[Node] = []
         before = builder.site
 

@@ -1,7 +1,7 @@
 """``compile``: run a function once symbolically, then call what was built, as long as its guards hold.
 
-A call looks for a variant by the structure, dtypes, strides and gradient state of its arguments; sizes that were seen to
-differ are named, so that one variant serves them all.
+A call looks for a variant by the structure, dtypes, strides and gradient state of its arguments;
+sizes that were seen to differ are named, so that one variant serves them all.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ LIMIT = 64
 class Compiled:
     """A compiled function: called like the function; ``variants`` and ``log`` tell what was compiled and why."""
 
+    __name__: str
+
     def __init__(
         self, function: Callable[..., Any], dynamic: bool | None = None, disable: bool = False
     ) -> None:
@@ -56,6 +58,7 @@ class Compiled:
         return self if obj is None else types.MethodType(self, obj)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what was compiled for such arguments, or compile it now."""
         if self.disabled or state.trace is not None or not state.compiling:
             return self.function(*args, **kwargs)
         for hit in self.quick:

@@ -143,9 +143,9 @@ class _Generator:
         elif isinstance(g.value, Tensor):
             storage = self.name(g.value._storage)
             self.line(f"x = {found}")
-            self.miss(
-                f"x is not {value} or x._storage is not {storage} or ({storage}.leaf is None) is not {g.value._storage.leaf is None}"
-            )
+            leaf = g.value._storage.leaf is None
+            self.miss(f"x is not {value} or x._storage is not {storage}")
+            self.miss(f"({storage}.leaf is None) is not {leaf}")
         else:
             self.miss(f"not is_same({found}, {self.name(g)})")
 

@@ -1,4 +1,4 @@
-"""Looking inside a compiled function: ``explain`` says what was compiled and why, ``dump`` shows the text of a stage."""
+"""Looking inside a compiled function: ``explain`` says what was compiled and why, ``dump`` shows a stage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Report:
 
     @property
     def costs(self) -> dict[str, float]:
-        """Seconds per graph node from trace to plan (``node``), and per new kernel to schedule and write (``kernel``)."""
+        """Seconds per node from trace to plan (``node``), and per new kernel to schedule and write (``kernel``)."""
         return self.variants[0]["costs"] if self.variants else {}
 
     def __str__(self) -> str:

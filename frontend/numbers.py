@@ -1,8 +1,9 @@
 """Python numbers that may change between calls of a compiled function.
 
-A ``Number`` stands for an int or a float of the call at hand. Its arithmetic stays symbolic (on the host, in Python's own
-ints and doubles); a comparison, a conversion or a use as a size *decides*: what was decided, and how, becomes a guard
-with the user's line. Sizes are such numbers; their arithmetic stays a polynomial as long as it can.
+A ``Number`` stands for an int or a float of the call at hand. Its arithmetic stays symbolic (on
+the host, in Python's own ints and doubles); a comparison, a conversion or a use as a size
+*decides*: what was decided, and how, becomes a guard with the user's line. Sizes are such
+numbers; their arithmetic stays a polynomial as long as it can.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Number:
     def __init__(self, now: Any, text: str, trace: Any, size: Poly | None = None) -> None:
         self.now, self.text, self.trace, self.size = now, text, trace, size
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:  # isinstance(x, float) holds
         return type(self.now)
 

@@ -1,4 +1,4 @@
-"""A compiled call on the eager tape: one node whose derivative is a compiled program of its own, made at its first use."""
+"""A compiled call on the eager tape: one node, whose derivative is a program compiled at its first use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .tensor import grad_mode
 
 
 class CompiledCall(Op):
-    """The op of one call on the tape: operands are the inputs of the program, results the outputs that need gradients."""
+    """The op of one call: operands are the program's inputs, results the outputs that need gradients."""
 
     name = "compiled_call"
 

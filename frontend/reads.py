@@ -1,8 +1,9 @@
 """What the user's functions read from globals, closures and plain objects, found in their bytecode.
 
-One pass over the bytecode of each function that runs lists chains like ``net``, ``cfg.lr`` or ``table["x"]``; every link is
-guarded, the last by content. What such a chain ends in (functions, methods, callables) is read in turn. After the trace
-the guards are compared again: what the function changed outside of tensors and Module attributes is refused by name.
+One pass over the bytecode of each function that runs lists chains like ``net``, ``cfg.lr`` or
+``table["x"]``; every link is guarded, the last by content. What such a chain ends in (functions,
+methods, callables) is read in turn. After the trace the guards are compared again: what the
+function changed outside of tensors and Module attributes is refused by name.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _FROZEN = {
 
 
 class Guard(NamedTuple):
-    """One link of a chain: where it is looked up, how it is named, what was found, and its content (None: by identity)."""
+    """One link of a chain: where it is looked up, its name, what was found, its content (None: by identity)."""
 
     holder: Any
     key: Any

@@ -33,7 +33,7 @@ def record(
     leaves: list[Any],
     dims: dict[int, dict[int, Dim]],
 ) -> Variant:
-    """Trace one call and compile it. Raises Retry where the trace must be made anew, TraceError where it cannot be repeated."""
+    """Trace one call and compile it; Retry where the trace must be made anew, TraceError where it is refused."""
     hints = {
         str(n): int(leaves[i]._type.shape[d]) for i, names in dims.items() for d, n in names.items()
     }
@@ -88,7 +88,7 @@ def _run(
 
     a, k = rebuild(call, swap)
     for cls in WATCHED:
-        cls.__getattribute__ = reading  # type: ignore[method-assign]
+        cls.__getattribute__ = reading  # type: ignore[method-assign, assignment]
     trace_function(trace, function, a)
     return function(*a, **k)
 
@@ -220,6 +220,7 @@ class _Resolver:
         self.functions = Functions(trace)
 
     def __call__(self, x: Any) -> Any:
+        """Where a later call finds ``x``."""
         if type(x) is Number:
             return Ref("number", self.functions(x.text))
         if not isinstance(x, Tensor):
@@ -249,6 +250,7 @@ class Functions:
         self.head = ", ".join([*names, *(["*"] if trace.hints else []), *trace.hints])
 
     def __call__(self, text: str) -> Callable[..., Any]:
+        """The function of an expression."""
         return eval(f"lambda {self.head}: {text}", {"__builtins__": {"abs": abs, "bool": bool}})  # type: ignore[no-any-return]
 
 

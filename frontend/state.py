@@ -7,7 +7,7 @@ from typing import Any
 
 
 class State(threading.local):
-    """``trace``: the open trace or None; ``compiling``: False inside ``with eager()``; ``path``: of the running module."""
+    """``trace``: the open trace; ``compiling``: False inside ``with eager()``; ``path``: of the running module."""
 
     def __init__(self) -> None:
         self.trace: Any = None

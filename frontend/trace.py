@@ -1,7 +1,8 @@
 """Tracing: run a function once with symbolic storages and append what it does to a graph.
 
-While a trace is open it is the builder of its thread. An op that meets a concrete storage makes it an input; user-visible
-objects keep their identity while this side table says what was done to them; attribute writes are journalled.
+While a trace is open it is the builder of its thread. An op that meets a concrete storage makes
+it an input; user-visible objects keep their identity while this side table says what was done to
+them; attribute writes are journalled.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .tensor import Tensor
 
 
 class Input(NamedTuple):
-    """One input of the graph: ``argument`` (leaf number), ``state`` (storage), ``path`` ((object, name)), ``number`` (text)."""
+    """One input: ``argument`` (its leaf), ``state`` (its storage), ``path`` (object, name), ``number`` (its text)."""
 
     kind: str
     key: Any

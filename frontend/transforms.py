@@ -109,7 +109,7 @@ def _inside() -> Iterator[None]:
 
 
 def _is_recorded(trees: Sequence[Any]) -> bool:
-    """Whether the derivative is to be differentiated again: inside another transform, or of tensors that require grad."""
+    """Whether a derivative is recorded: inside another transform, or of tensors that require grad."""
     leaves: list[Any] = []
     flatten(list(trees), leaves)
     return state.transforms > 0 or any(isinstance(x, Tensor) and x.requires_grad for x in leaves)

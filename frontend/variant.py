@@ -106,7 +106,7 @@ class Variant:
             if len(found) != len(shape):
                 return None
             for n, m in zip(shape, found, strict=True):
-                if type(n) is int:
+                if isinstance(n, int):
                     if n != m:
                         return None
                 elif len(n.names) == 1 and str(n) in n.names:

@@ -83,5 +83,5 @@ from .ir.errors import (
     ShapeError,
     TraceError,
 )
-from . import autograd, cuda, func, nn, optim, utils  # noqa: E402
+from . import autograd, cuda, func, nn, optim, utils
 from .runtime.serialize import load, save

@@ -124,7 +124,6 @@ class Appends(Protocol):
     """What ops are appended to: a graph builder, a trace, or eager execution."""
 
     site: Any
-    residuals: Any
 
     def append(self, op: Op, operands: Sequence[Value], attributes: tuple[Any, ...]) -> Any:
         """Use ``op``; returns its result, or a tuple of results."""

@@ -1,8 +1,9 @@
 """``save`` and ``load``: state dicts and nested checkpoints as one safetensors file, whatever it is called.
 
-Tensors lie in the file as safetensors has them; the structure around them (dicts, lists, numbers, strings) is JSON in the
-metadata. A file is written to a temporary name, synced and renamed. Loading checks every number against the file's
-length before anything is viewed, and never runs code: what needs unpickling is refused.
+Tensors lie in the file as safetensors has them; the structure around them (dicts, lists, numbers,
+strings) is JSON in the metadata. A file is written to a temporary name, synced and renamed.
+Loading checks every number against the file's length before anything is viewed, and never runs
+code: what needs unpickling is refused.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ MOST_DEPTH = 64
 MOST_TENSORS = 1_000_000
 
 _CODES = {
-    "bool": "BOOL", "u8": "U8", "i8": "I8", "i16": "I16", "i32": "I32", "i64": "I64", "f16": "F16", "bf16": "BF16", "f32": "F32",
-    "f64": "F64",
+    "bool": "BOOL", "u8": "U8", "i8": "I8", "i16": "I16", "i32": "I32", "i64": "I64", "f16": "F16", "bf16": "BF16",
+    "f32": "F32", "f64": "F64",
 }  # fmt: skip
 _DTYPES = {code: by_name(name) for name, code in _CODES.items()}
 _PARTS = {"c64": "F32", "c128": "F64"}
@@ -125,8 +126,8 @@ class _Packer:
             kind = "list" if isinstance(x, list) else "tuple" if isinstance(x, tuple) else "set"
             return {kind: [self.pack(v, _joined(name, i), depth + 1) for i, v in enumerate(x)]}
         raise TypeError(
-            f"save: a {type(x).__name__} ({name or 'the object itself'}) cannot be stored: tensors, numbers, strings, None, "
-            "dicts, lists and tuples can"
+            f"save: a {type(x).__name__} ({name or 'the object itself'}) cannot be stored: tensors, numbers, "
+            "strings, None, dicts, lists and tuples can"
         )
 
     def key(self, k: Any) -> Any:
@@ -307,7 +308,8 @@ class _Reader:
         nbytes = math.prod(shape) * _DTYPES[code].itemsize
         if high - low != nbytes or high > length:
             raise self.fail(
-                f"tensor {n[:80]!r} should have {nbytes} bytes in a file with {length} bytes of data, its place is {low}:{high}"
+                f"tensor {n[:80]!r} should have {nbytes} bytes in a file with {length} bytes of data, "
+                f"its place is {low}:{high}"
             )
         return low, high
 

@@ -76,7 +76,8 @@ class Call(Op):
             raise OpError(f"call: {graph.name} writes to its inputs; a called graph must not")
         wanted = tuple(v.type for v in graph.inputs)
         if xs != wanted:
-            raise ShapeError(f"call: {graph.name} takes ({', '.join(map(str, wanted))}), not ({', '.join(map(str, xs))})")
+            takes, given = (", ".join(map(str, types)) for types in (wanted, xs))
+            raise ShapeError(f"call: {graph.name} takes ({takes}), not ({given})")
         return tuple(v.type for v in graph.outputs)
 
     def reference(self, *xs: np.ndarray, graph: Graph) -> tuple[np.ndarray, ...] | np.ndarray:

@@ -279,5 +279,6 @@ cast: Op = Cast()
 __all__ = [
     "abs", "add", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "cast", "ceil", "conj", "cos", "div", "eq",
     "erf", "exp", "floor", "floordiv", "ge", "gt", "le", "log", "lt", "maximum", "minimum", "mul", "ne", "neg", "pow",
-    "relu", "remainder", "round", "select", "shift_left", "shift_right", "sigmoid", "sin", "sqrt", "sub", "tanh", "trunc",
+    "relu", "remainder", "round", "select", "shift_left", "shift_right", "sigmoid", "sin", "sqrt", "sub", "tanh",
+    "trunc",
 ]

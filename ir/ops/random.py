@@ -43,7 +43,7 @@ def blocks(count: Dim) -> Dim:
 
 
 class RandomBits(Op):
-    """``random_bits(state: i64[2], shape, bits) -> i64[shape]``: 32 random bits an element (as 0 .. 2^32 - 1), or all 64."""
+    """``random_bits(state: i64[2], shape, bits) -> i64[shape]``: 32 random bits an element, or all 64."""
 
     name, operands, attributes = "random_bits", ("state",), ("shape", "bits")
     defaults = {"bits": 32}  # noqa: RUF012

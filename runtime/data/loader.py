@@ -17,9 +17,10 @@ from .sampler import BatchSampler, RandomSampler, SequentialSampler
 class DataLoader:
     """Iterate over a data set in batches.
 
-    ``num_workers`` threads read ahead, ``prefetch_factor`` batches each; batches come in the sampler's order whatever
-    their number. ``pin_memory``, ``timeout``, ``multiprocessing_context``, ``persistent_workers``, ``pin_memory_device``
-    and ``in_order`` are taken for compatibility: there are no worker processes and no pinned memory.
+    ``num_workers`` threads read ahead, ``prefetch_factor`` batches each; batches come in the
+    sampler's order whatever their number. ``pin_memory``, ``timeout``,
+    ``multiprocessing_context``, ``persistent_workers``, ``pin_memory_device`` and ``in_order``
+    are taken for compatibility: there are no worker processes and no pinned memory.
 
     >>> import gristmill as gm
     >>> loader = DataLoader(TensorDataset(gm.arange(5)), batch_size=2)
@@ -97,7 +98,8 @@ class DataLoader:
             if self.batch_size is None:
                 return count
             return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
-        return len(self.batch_sampler if self.batch_sampler is not None else self.sampler)
+        places: Any = self.batch_sampler if self.batch_sampler is not None else self.sampler
+        return len(places)
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.dataset, IterableDataset):

@@ -84,7 +84,8 @@ class Module(Walks, LoadsState):
         kind = "_buffers" if isinstance(value, Buffer) else kind
         if kind and kind not in values:
             raise AttributeError(
-                f"cannot assign {type(value).__name__} before Module.__init__() was called: call super().__init__() first"
+                f"cannot assign {type(value).__name__} before Module.__init__() was called: "
+                "call super().__init__() first"
             )
         self._note(name, value)
         if kind:
@@ -162,6 +163,7 @@ class Module(Walks, LoadsState):
     # ---- the call ----
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward`` with the hooks around it."""
         if state.trace is None:
             return self._call(args, kwargs)
         state.trace.enter(self.forward)
@@ -272,6 +274,7 @@ class CompiledModule(Module):
         delattr(self._orig_mod, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward`` with the hooks around it."""
         return self._compiled_call(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -1,4 +1,7 @@
-"""Adam and AdamW. Sources: Kingma and Ba, ICLR 2015; Loshchilov and Hutter, ICLR 2019; Reddi et al., ICLR 2018 (amsgrad)."""
+"""Adam and AdamW.
+
+Sources: Kingma and Ba, ICLR 2015; Loshchilov and Hutter, ICLR 2019; Reddi et al., ICLR 2018 (amsgrad).
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ class Adam(Optimizer):
         check("beta parameter at index 1", betas[1], lambda v: 0 <= v < 1)
         check("weight_decay value", weight_decay, lambda v: v >= 0)
         super().__init__(params, {
-            "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "foreach": foreach,
+            "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
+            "amsgrad": amsgrad, "foreach": foreach,
             "maximize": maximize, "capturable": capturable, "differentiable": differentiable, "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay or self.decoupled,
         })  # fmt: skip

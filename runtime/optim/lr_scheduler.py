@@ -169,7 +169,7 @@ class LinearLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """From the rate to ``eta_min`` along half a cosine of ``T_max`` epochs. Source: Loshchilov and Hutter, ICLR 2017."""
+    """From the rate to ``eta_min`` along half a cosine of ``T_max`` epochs (Loshchilov and Hutter, ICLR 2017)."""
 
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1

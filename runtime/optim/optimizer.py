@@ -32,7 +32,7 @@ class Watched(dict):  # type: ignore[type-arg]
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The entry, or ``default``."""
-        return self[key] if key in self else default
+        return self[key] if dict.__contains__(self, key) else default
 
     def __iter__(self) -> Iterator[Any]:  # also what ``**group`` goes through
         return iter(dict.keys(self))

@@ -9,6 +9,7 @@ UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 # Where text of our own making becomes code, and why that is no door for foreign code.
 RUNS_TEXT = {
     "frontend/guards.py": "a variant's guards, generated from what the trace saw",
+    "frontend/record.py": "run-time numbers as functions: expressions that the trace put together from its own names",
     "ir/loops/interpret.py": "a loop nest as Python: identifiers and numbers of a checked nest",
 }
 
