@@ -1,16 +1,23 @@
-"""Typed LLVM instructions as text: values with a kind and lanes, and a builder that keeps equal ones once."""
+"""Typed LLVM instructions as text: values with a kind and lanes, and a builder that keeps equal ones once.
+
+f16 and bf16 are 16 bits to LLVM: only ``casts`` knows what they mean.
+"""
 
 from __future__ import annotations
 
+import functools
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ...ir.dtypes import by_name
+
 SCALARS = {
     "f64": "double",
     "f32": "float",
-    "f16": "half",
+    "f16": "i16",
     "bf16": "i16",
     "i64": "i64",
     "i32": "i32",
@@ -22,6 +29,7 @@ SCALARS = {
 }
 
 
+@functools.cache
 def type_of(kind: str, lanes: int) -> str:
     """The LLVM type of a scalar (0 lanes) or a vector."""
     return SCALARS[kind] if lanes == 0 else f"<{lanes} x {SCALARS[kind]}>"
@@ -38,8 +46,8 @@ def literal(kind: str, value: Any) -> str:
         return f"0x{bits_of(float(np.float32(value))):016X}"
     if kind == "f64":
         return f"0x{bits_of(float(value)):016X}"
-    if kind == "f16":
-        return f"0xH{int(np.float16(value).view(np.uint16)):04X}"
+    if kind in ("f16", "bf16"):
+        return str(int(np.asarray(value).astype(by_name(kind).numpy).view(np.uint16)))
     if kind == "bool":
         return "true" if value else "false"
     return str(int(value))
@@ -139,38 +147,93 @@ class Value:
 
     def bits(self) -> Value:
         """The bits of a float as an integer."""
-        return self.convert("bitcast", {"f32": "i32", "f64": "i64", "f16": "i16"}[self.kind])
+        return self.convert("bitcast", {"f32": "i32", "f64": "i64"}[self.kind])
 
     def as_float(self) -> Value:
         """The float with these bits."""
-        return self.convert("bitcast", {"i32": "f32", "i64": "f64", "i16": "f16"}[self.kind])
+        return self.convert("bitcast", {"i32": "f32", "i64": "f64"}[self.kind])
 
 
 class Builder:
     """Collects instructions; the same text in the same scope is one value."""
 
-    def __init__(self) -> None:
+    def __init__(self, halves: bool = False) -> None:
         self.lines: list[str] = []
         self.declarations: set[str] = set()
-        self.scopes: list[dict[str, Value]] = [{}]
+        self.known: dict[str, Value] = {}
+        self.scopes: list[list[str]] = [[]]
         self.serial = 0
-        self.has_fma = True
+        self.current = "entry"
+        self.halves = halves
+        """Whether the machine converts f16."""
 
     def name(self) -> str:
-        """A fresh name."""
+        """A fresh name (those of parameters have a dot in them)."""
         self.serial += 1
         return f"v{self.serial}"
 
     def emit(self, kind: str, lanes: int, text: str, tag: str = "") -> Value:
         """One instruction that gives a value (``tag`` tells loads of changing memory apart)."""
-        key = text + tag
-        for scope in self.scopes:
-            if key in scope:
-                return scope[key]
-        value = Value(self, kind, lanes, "%" + self.name())
-        self.lines.append(f"  {value.text} = {text}")
-        self.scopes[-1][key] = value
+        key = text + tag if tag else text
+        value = self.known.get(key)
+        if value is None:
+            self.serial += 1
+            value = Value(self, kind, lanes, f"%v{self.serial}")
+            self.lines.append(f"  {value.text} = {text}")
+            self.keep(key, value)
+        elif value.kind != kind:
+            return Value(self, kind, lanes, value.text)
         return value
+
+    def keep(self, key: str, value: Value) -> None:
+        """What ``key`` is from here to the end of the scope."""
+        self.known[key] = value
+        self.scopes[-1].append(key)
+
+    def leave(self) -> None:
+        """The end of a scope."""
+        for key in self.scopes.pop():
+            del self.known[key]
+
+    def choose(self, test: Value, yes: Callable[[], Value], no: Callable[[], Value]) -> Value:
+        """One of two values by a scalar; only the chosen one is computed."""
+        name = self.name()
+        self.raw(f"br i1 {test.text}, label %{name}Y, label %{name}N")
+        ends = []
+        for label, part in ((f"{name}Y", yes), (f"{name}N", no)):
+            self.lines.append(f"{label}:")
+            self.current = label
+            self.scopes.append([])
+            value = part()
+            ends.append((value, self.current))
+            self.leave()
+            self.raw(f"br label %{name}J")
+        self.lines.append(f"{name}J:")
+        self.current = f"{name}J"
+        (a, from_a), (b, from_b) = ends
+        out = Value(self, a.kind, a.lanes, "%" + self.name())
+        self.raw(f"{out.text} = phi {a.type} [ {a.text}, %{from_a} ], [ {b.text}, %{from_b} ]")
+        return out
+
+    def any(self, mask: Value) -> Value:
+        """Whether a condition holds in some lane."""
+        if not mask.lanes:
+            return mask
+        bits = self.emit("", 0, f"bitcast {mask.type} {mask.text} to i{mask.lanes}").text
+        return self.emit("bool", 0, f"icmp ne i{mask.lanes} {bits}, 0")
+
+    def by_lane(self, kind: str, function: str, *args: Value) -> Value:
+        """A scalar function of the C library, lane by lane."""
+        lanes = args[0].lanes
+        if not lanes:
+            return self.call(kind, 0, function, *args)
+        out = Value(self, kind, lanes, "poison")
+        for i in range(lanes):
+            one = self.call(kind, 0, function, *[self.extract(a, i) for a in args])
+            out = self.emit(
+                kind, lanes, f"insertelement {out.type} {out.text}, {one.type} {one.text}, i32 {i}"
+            )
+        return out
 
     def raw(self, text: str) -> None:
         """One line that gives no value."""
@@ -183,11 +246,13 @@ class Builder:
 
     def call(self, kind: str, lanes: int, function: str, *args: Value) -> Value:
         """A call of a pure function."""
-        self.declarations.add(
-            f"declare {type_of(kind, lanes)} @{function}({', '.join(a.type for a in args)})"
-        )
-        operands = ", ".join(f"{a.type} {a.text}" for a in args)
-        return self.emit(kind, lanes, f"call {type_of(kind, lanes)} @{function}({operands})")
+        result = type_of(kind, lanes)
+        operands = ", ".join([f"{a.type} {a.text}" for a in args])
+        value = self.known.get(text := f"call {result} @{function}({operands})")
+        if value is not None:
+            return value
+        self.declarations.add(f"declare {result} @{function}({', '.join([a.type for a in args])})")
+        return self.emit(kind, lanes, text)
 
     def intrinsic(self, name: str, *args: Any) -> Value:
         """``llvm.name`` on values of one type."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from ...ir.sizes import Poly, poly
+from collections.abc import Iterable
+
+from ...ir.sizes import Dim, Poly, poly
 from .emit import Builder, Value
+
+Parts = list[tuple[int, list[Value]]]
+"""A sum: what each product of values is multiplied with."""
 
 
 class Indices(Builder):
@@ -12,39 +17,61 @@ class Indices(Builder):
     ``lane`` is (axis, lanes, mask) inside a vector loop; the mask is None where all lanes are on.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, halves: bool) -> None:
+        super().__init__(halves)
         self.env: dict[str, Value | int] = {}
         self.lane: tuple[str, int, Value | None] | None = None
 
-    def number(self, p: Poly) -> Value:
-        """A polynomial as a scalar i64 (the lane is not in it)."""
-        total: Value | None = None
-        constant = 0
-        for monomial, c in p.terms.items():
-            term: Value | None = None
+    def parts(self, terms: Iterable[tuple[tuple[str, ...], int]]) -> tuple[Parts, int]:
+        """The terms of a polynomial: those known when it runs, and the sum of the others."""
+        env, out, constant = self.env, [], 0
+        for monomial, c in terms:
+            values = []
             for n in monomial:
-                v = self.env[n]
-                if isinstance(v, int):
+                v = env[n]
+                if type(v) is int:
                     c *= v
                 else:
-                    term = v if term is None else term * v
-            if term is None:
+                    values.append(v)
+            if not values:
                 constant += c
             elif c:
-                term = term if c == 1 else term * c
-                total = term if total is None else total + term
-        if total is None:
+                out.append((c, values))
+        return out, constant  # type: ignore[return-value]
+
+    def total(self, parts: Parts) -> Value:
+        """The value of a sum that is not empty."""
+        key = " ".join([f"{c}*{'*'.join([v.text for v in values])}" for c, values in parts])
+        total = self.known.get(key)
+        if total is not None:
+            return total
+        for c, values in parts:
+            term = values[0]
+            for v in values[1:]:
+                term = term * v
+            term = term if c == 1 else term * c
+            total = term if total is None else total + term
+        assert total is not None
+        self.keep(key, total)
+        return total
+
+    def number(self, p: Dim) -> Value:
+        """A polynomial as a scalar i64 (the lane is not in it)."""
+        parts, constant = self.parts(poly(p).terms.items())
+        if not parts:
             return self.const("i64", 0, constant)
+        total = self.total(parts)
         return total + constant if constant else total
 
-    def is_number(self, p: Poly) -> int | None:
+    def is_number(self, p: Dim) -> int | None:
         """The value of a polynomial if it is known while writing."""
+        if type(p) is int:
+            return p
         out = 0
-        for monomial, c in p.terms.items():
+        for monomial, c in p.terms.items():  # type: ignore[union-attr]
             for n in monomial:
                 v = self.env.get(n)
-                if not isinstance(v, int):
+                if type(v) is not int:
                     return None
                 c *= v
             out += c
@@ -65,10 +92,17 @@ class Indices(Builder):
         if not factor.terms:
             return base
         assert self.lane is not None
+        return self.splat(base, self.lane[1]) + self.lane_steps(factor)
+
+    def lane_steps(self, factor: Poly) -> Value:
+        """The lanes' numbers times a factor."""
+        assert self.lane is not None
         lanes = self.lane[1]
-        return self.splat(base, lanes) + self.lane_numbers(lanes) * self.splat(
-            self.number(factor), lanes
-        )
+        step = self.is_number(factor)
+        if step is None:
+            return self.lane_numbers(lanes) * self.splat(self.number(factor), lanes)
+        numbers = ", ".join([f"i64 {n * step}" for n in range(lanes)])
+        return Value(self, "i64", lanes, f"<{numbers}>")
 
     def wide(self, v: Value) -> Value:
         """The value in every lane."""

@@ -1,4 +1,4 @@
-"""Places while a kernel is written: addresses, loads and stores, registers, and turned register tiles."""
+"""Places while a kernel is written: addresses, loads and stores."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import Any
 
 from ...ir.dtypes import DType
 from ...ir.loops import Buffer, Expr
-from ...ir.sizes import Dim, Poly, poly
+from ...ir.sizes import Dim, dim, poly
 from .casts import cast
 from .emit import SCALARS, Value, type_of
-from .indices import Indices
+from .registers import Registers, Spot
 
-Key = tuple[str, tuple[int, ...], int | None]
-"""A register: its buffer, its numbers, and which dimension is the lane."""
+STACK = 1 << 20
+"""A local of more bytes than this lies on the heap."""
 
 
-class Places(Indices):
+class Places(Registers):
     """Reads and writes elements; the same load twice between two writes is one value."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, halves: bool) -> None:
+        super().__init__(halves)
         self.buffers: dict[str, Buffer] = {}
-        self.registers: dict[Key, Value] = {}
-        self.alive: dict[Key, str | None] = {}
         self.version: dict[str, int] = {}
-        self.allocas: list[str] = []
+        self.locals: dict[str, int] = {}
         self.nontemporal = False
+        self.guarded = False
+        self.count: int | Value = 0
 
     def value(self, e: Expr) -> Value:
         """The value of an expression (see ``expressions``)."""
@@ -37,74 +37,75 @@ class Places(Indices):
             self.version[n] = self.version.get(n, 0) + 1
 
     def declare(self, b: Buffer) -> None:
-        """Registers need nothing; a local lies on the stack."""
+        """Registers need nothing; a local gets room for the largest of its name (copies of a nest share it)."""
         self.buffers[b.name] = b
-        self.registers = {k: v for k, v in self.registers.items() if k[0] != b.name}
+        self.depth[b.name] = len(self.open)
+        (self.per_lane.add if self.lane else self.per_lane.discard)(b.name)
         if b.memory == "registers":
+            self.forget({b.name})
             return
-        size = extent(b)
-        count = size if isinstance(size, int) else size.const
-        memory = memory_type(b.dtype)
+        size = dim(extent(b))
+        assert isinstance(size, int), f"{b.name}: how large it is is known only when it runs"
         self.changed({b.name})
-        head = f"  %{b.name} = alloca ["
-        before = next((k for k, line in enumerate(self.allocas) if line.startswith(head)), None)
-        if before is not None:  # a copy of the same nest: both share the larger of their locals
-            count = max(count, int(self.allocas.pop(before)[len(head) :].split(" ", 1)[0]))
-        self.allocas.append(f"{head}{count} x {memory}], align 64")
+        self.locals[b.name] = max(self.locals.get(b.name, 0), size * b.dtype.itemsize)
+
+    def rooms(self) -> tuple[list[str], list[str]]:
+        """How locals begin and end: on the stack, or on the heap where they are large."""
+        first, last = [], []
+        for name, size in self.locals.items():
+            if size <= STACK:
+                first.append(f"  %p.{name} = alloca [{size} x i8], align 64")
+                continue
+            self.declarations |= {"declare ptr @aligned_alloc(i64, i64)", "declare void @free(ptr)"}
+            first.append(f"  %p.{name} = call ptr @aligned_alloc(i64 64, i64 {size + 63 & -64})")
+            last.append(f"  call void @free(ptr %p.{name})")
+        return first, last
+
+    def spare(self) -> str:
+        """Eight bytes that lanes which are off may read and write."""
+        self.locals["."] = 8
+        return "%p.."
 
     def moves(self, b: Buffer, index: tuple[Any, ...]) -> bool:
         """Whether an access is another place in each lane."""
         if self.lane is None:
             return False
-        if any(isinstance(i, Expr) for i in index):
-            return self.flat(b, index)[1] is not None
-        return bool(self.split_lane(self.polynomial(b, index))[0].terms)
+        spot = self.spot(b, index)
+        if spot.factor.terms:
+            return True
+        data = self.data(spot) if spot.data else None
+        return data is not None and data.lanes > 0
 
-    def polynomial(self, b: Buffer, index: tuple[Any, ...]) -> Poly:
-        """Where an element lies, in elements."""
-        out = poly(0)
-        for i, s in zip(index, b.strides, strict=True):
-            out = out + i * s if isinstance(i, Poly) else out
+    def data(self, spot: Spot) -> Value | None:
+        """What data adds to a place, in elements."""
+        out: Value | None = None
+        for e, s in spot.data:
+            v = cast(self, self.value(e), "i64")
+            step = self.number(s)
+            v = v * (self.splat(step, v.lanes) if v.lanes else step)
+            if out is not None and out.lanes != v.lanes:
+                out, v = self.wide(out), self.wide(v)
+            out = v if out is None else out + v
         return out
-
-    def flat(self, b: Buffer, index: tuple[Any, ...]) -> tuple[Poly, Value | None]:
-        """The polynomial part of a place, and what data adds to it (None: nothing that differs by lane)."""
-        data: Value | None = None
-        for i, s in zip(index, b.strides, strict=True):
-            if isinstance(i, Expr):
-                v = cast(self, self.value(i), "i64")
-                step = self.number(poly(s))
-                v = v * (self.splat(step, v.lanes) if v.lanes else step)
-                if data is not None and data.lanes != v.lanes:
-                    data, v = self.wide(data), self.wide(v)
-                data = v if data is None else data + v
-        return self.polynomial(b, index), data
 
     def address(self, b: Buffer, index: tuple[Any, ...]) -> tuple[str, Value | None]:
         """(pointer to the first lane, offsets by lane in elements: None where they are 0, 1, 2 ... or all 0)."""
-        p, data = self.flat(b, index)
-        factor, rest = self.split_lane(p)
-        offset = self.number(rest)
+        spot = self.spot(b, index)
+        parts, constant = self.parts(spot.rest)
+        data = self.data(spot) if spot.data else None
+        head = f"getelementptr {memory_type(b.dtype)}, ptr "
+        pointer = f"%p.{b.name}"
+        if parts:
+            pointer = self.emit("ptr", 0, f"{head}{pointer}, i64 {self.total(parts).text}").text
         if data is not None and not data.lanes:
-            offset, data = offset + data, None
-        memory = memory_type(b.dtype)
-        pointer = f"%{b.name}"
-        if offset.text != "0":
-            pointer = self.emit(
-                "ptr", 0, f"getelementptr inbounds {memory}, ptr {pointer}, i64 {offset.text}"
-            ).text
-        step = self.is_number(factor) if factor.terms else 0
-        if data is None and step in (0, 1):
-            return pointer, None
-        assert self.lane is not None
-        lanes = self.lane[1]
-        steps = (
-            self.lane_numbers(lanes) * self.splat(self.number(factor), lanes)
-            if factor.terms
-            else None
-        )
-        offsets = data if steps is None else steps if data is None else data + steps
-        return pointer, offsets
+            pointer = self.emit("ptr", 0, f"{head}{pointer}, i64 {data.text}").text
+            data = None
+        if constant:
+            pointer = self.emit("ptr", 0, f"{head}{pointer}, i64 {constant}").text
+        if not spot.factor.terms or (data is None and self.is_number(spot.factor) == 1):
+            return pointer, data
+        steps = self.lane_steps(spot.factor)
+        return pointer, steps if data is None else data + steps
 
     def pointers(self, b: Buffer, pointer: str, offsets: Value) -> str:
         """A vector of pointers."""
@@ -115,30 +116,20 @@ class Places(Indices):
             f"getelementptr {memory_type(b.dtype)}, ptr {pointer}, <{lanes} x i64> {offsets.text}",
         ).text
 
-    def element(self, b: Buffer, index: tuple[Any, ...]) -> Key:
-        """The key of a register: its numbers, and which dimension is the lane."""
-        key, dim = [], None
-        for d, i in enumerate(index):
-            factor, rest = self.split_lane(i)
-            n = self.is_number(rest)
-            assert n is not None, f"{b.name}: the index of a register must be unrolled"
-            if factor.terms:
-                dim = d
-            key.append(n)
-        return b.name, tuple(key), dim
-
     def load(self, b: Buffer, index: tuple[Any, ...]) -> Value:
         """Read an element (or one per lane)."""
         if b.memory == "registers":
-            key = self.element(b, index)
-            if key not in self.registers:
-                self.turn(b, key)
-            return self.registers[key]
+            return self.get(b, index)
         moves = self.moves(b, index)
         pointer, offsets = self.address(b, index)
         tag = f" ;{b.name} {self.version.get(b.name, 0)}"
         kind, align = memory_kind(b.dtype), b.dtype.itemsize
         if not moves:
+            if self.guarded and self.lane and self.lane[2] is not None:
+                on = self.any(self.lane[2])
+                pointer = self.emit(
+                    "ptr", 0, f"select i1 {on.text}, ptr {pointer}, ptr {self.spare()}"
+                ).text
             v = self.emit(kind, 0, f"load {SCALARS[kind]}, ptr {pointer}, align {align}", tag)
             return self.from_memory(v, b.dtype)
         assert self.lane is not None
@@ -184,7 +175,7 @@ class Places(Indices):
     def put(self, b: Buffer, index: tuple[Any, ...], v: Value, nontemporal: bool = False) -> None:
         """Write an element (or one per lane)."""
         if b.memory == "registers":
-            self.put_register(b, index, v)
+            self.set(b, index, v)
             return
         moves = self.moves(b, index)
         pointer, offsets = self.address(b, index)
@@ -192,7 +183,11 @@ class Places(Indices):
         v = self.to_memory(v, b.dtype)
         align = b.dtype.itemsize
         if not moves:
-            assert not v.lanes, f"{b.name}: lanes stored to one place"
+            if self.lane and self.lane[2] is not None and not isinstance(self.count, int):
+                on = self.any(self.lane[2])
+                pointer = self.emit(
+                    "ptr", 0, f"select i1 {on.text}, ptr {pointer}, ptr {self.spare()}"
+                ).text
             self.raw(f"store {v.type} {v.text}, ptr {pointer}, align {align}")
             return
         assert self.lane is not None
@@ -201,9 +196,10 @@ class Places(Indices):
         if offsets is not None:
             self.scatter(b, pointer, offsets, v)
         elif mask is None:
-            self.nontemporal = self.nontemporal or nontemporal
-            end = f"{lanes * align}, !nontemporal !0" if nontemporal else str(align)
-            self.raw(f"store {v.type} {v.text}, ptr {pointer}, align {end}")
+            if nontemporal:
+                self.put_past_caches(v, pointer, align)
+            else:
+                self.raw(f"store {v.type} {v.text}, ptr {pointer}, align {align}")
         else:
             f = f"llvm.masked.store.v{lanes}{suffix(v.kind)}.p0"
             self.declarations.add(f"declare void @{f}({v.type}, ptr, <{lanes} x i1>)")
@@ -223,47 +219,42 @@ class Places(Indices):
             f"call void @{f}({v.type} {v.text}, <{lanes} x ptr> align {b.dtype.itemsize} {places}, <{lanes} x i1> {on})"
         )
 
-    def put_register(self, b: Buffer, index: tuple[Any, ...], v: Value) -> None:
-        """Lanes that are off keep their value, unless the register's first store left the same lanes off."""
-        key = self.element(b, index)
-        old = self.registers.get(key)
-        mask = self.lane[2] if self.lane and v.lanes else None
-        spelled = None if mask is None else mask.text
-        if old is None:
-            self.alive[key] = spelled
-        elif spelled != self.alive.get(key):
-            self.alive[key] = None
-            if mask is not None:
-                v = mask.select(v, self.wide(old))
-        self.registers[key] = v
+    def put_past_caches(self, v: Value, pointer: str, align: int) -> None:
+        """A nontemporal store faults where it is not aligned, so each asks first."""
+        self.nontemporal = True
+        whole = min(v.lanes * align, 64)
+        number = self.emit("i64", 0, f"ptrtoint ptr {pointer} to i64")
+        test = (number & (whole - 1)).compare("eq", 0)
+        name = self.name()
+        store = f"store {v.type} {v.text}, ptr {pointer}, align"
+        self.raw(f"br i1 {test.text}, label %{name}Y, label %{name}N")
+        self.lines += [f"{name}Y:", f"  {store} {whole}, !nontemporal !0", f"  br label %{name}J"]
+        self.lines += [f"{name}N:", f"  {store} {align}", f"  br label %{name}J", f"{name}J:"]
+        self.current = f"{name}J"
 
-    def turn(self, b: Buffer, wanted: Key) -> None:
-        """A tile written with lanes along one dimension and read along another: shuffle all of it once."""
+    def accumulate(self, b: Buffer, index: tuple[Any, ...], join: Any) -> None:
+        """A reduction at places that data gives: lane after lane, since two of them may be one."""
         assert self.lane is not None
-        name, key, dim = wanted
-        lanes = self.lane[1]
-        at = next((d for n, _, d in self.registers if n == name and d not in (None, dim)), None)
-        assert at is not None, f"{name}: read before it is written"
-
-        def spot(row: int, column: int) -> tuple[int, ...]:
-            return tuple({dim: row, at: column}.get(d, key[d]) for d in range(len(key)))
-
-        off = Value(self, b.dtype.name, lanes, "zeroinitializer")
-        rows = [self.registers.get((name, spot(row, 0), at), off) for row in range(lanes)]
-        bit = lanes // 2
-        while bit:
-            out = list(rows)
-            for i in range(lanes):
-                if not i & bit:
-                    low = [q if not q & bit else lanes + (q ^ bit) for q in range(lanes)]
-                    high = [(q | bit) if not q & bit else lanes + q for q in range(lanes)]
-                    out[i], out[i | bit] = (
-                        self.shuffle(rows[i], rows[i | bit], low),
-                        self.shuffle(rows[i], rows[i | bit], high),
-                    )
-            rows, bit = out, bit // 2
-        for column, v in enumerate(rows):
-            self.registers[name, spot(0, column), dim] = v
+        _, lanes, mask = self.lane
+        pointer, offsets = self.address(b, index)
+        assert offsets is not None
+        kind = memory_kind(b.dtype)
+        for n in range(lanes):
+            at = self.extract(offsets, n).text
+            place = self.emit(
+                "ptr", 0, f"getelementptr {memory_type(b.dtype)}, ptr {pointer}, i64 {at}"
+            ).text
+            if mask is not None:
+                on = self.extract(mask, n).text
+                place = self.emit(
+                    "ptr", 0, f"select i1 {on}, ptr {place}, ptr {self.spare()}"
+                ).text
+            where = f"ptr {place}, align {b.dtype.itemsize}"
+            tag = f" ;{b.name} {self.version.get(b.name, 0)}"
+            old = self.from_memory(self.emit(kind, 0, f"load {SCALARS[kind]}, {where}", tag), b.dtype)
+            new = self.to_memory(join(n, old), b.dtype)
+            self.raw(f"store {new.type} {new.text}, {where}")
+            self.changed({b.name})
 
 
 def extent(b: Buffer) -> Dim:

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from ...ir.loops import Apply, Barrier, Buffer, Let, Loop, Prefetch, Store
 from ...ir.loops.intrinsics import combine, identity
 from ...ir.loops.nest import Size
-from ...ir.sizes import poly
+from ...ir.target import Target
 from .emit import Value
 from .expressions import Expressions
+from .registers import Key, Open
 from .scalar import WRITE
 
 Body = tuple[Any, ...]
@@ -25,6 +26,7 @@ class Functions(Protocol):
     """Where finished functions go."""
 
     functions: list[str]
+    target: Target
 
     def define(self, name: str, parameters: list[str], writer: Any, attributes: str) -> None:
         """Keep one finished function."""
@@ -34,14 +36,14 @@ class Writer(Expressions):
     """One function while it is written."""
 
     def __init__(self, module: Functions, symbol: str) -> None:
-        super().__init__()
+        super().__init__("+f16c" in module.target.features)
         self.module, self.symbol = module, symbol
 
     def derive(self, sizes: tuple[Size, ...]) -> None:
         """The derived sizes of the kernel's head."""
         for s in sizes:
             if s.numerator is not None:
-                n = self.number(poly(s.numerator))
+                n = self.number(s.numerator)
                 self.env[s.name] = self.emit("i64", 0, f"udiv i64 {n.text}, {s.divisor}")
 
     def block(self, body: Body) -> None:
@@ -52,34 +54,39 @@ class Writer(Expressions):
             elif isinstance(s, Store):
                 self.store(s)
             elif isinstance(s, Loop):
-                getattr(
-                    self,
-                    {"unrolled": "unrolled", "vector": "vector", "outlined": "outlined"}.get(
-                        s.kind, "loop_over"
-                    ),
-                )(s)
+                self.loop(s)
             elif isinstance(s, Prefetch):
                 self.prefetch(s)
             else:
                 assert isinstance(s, Barrier)
         names = {s.buffer.name for s in body if isinstance(s, Let)}
         if names:
-            self.registers = {k: v for k, v in self.registers.items() if k[0] not in names}
-            self.alive = {k: v for k, v in self.alive.items() if k[0] not in names}
+            self.forget(names)
 
-    def count(self, s: Loop) -> int | Value:
+    def loop(self, s: Loop) -> None:
+        """A loop by its kind."""
+        if s.kind == "unrolled":
+            self.unrolled(s)
+        elif s.kind == "vector":
+            self.vector(s)
+        elif s.kind == "outlined":
+            self.outlined(s)
+        else:
+            self.loop_over(s)
+
+    def times(self, s: Loop) -> int | Value:
         """How often a loop runs."""
-        known = self.is_number(poly(s.extent))
+        known = self.is_number(s.extent)
         if s.limit is None:
-            return known if known is not None else self.number(poly(s.extent))
+            return known if known is not None else self.number(s.extent)
         limit = self.is_number(s.limit)
         if known is not None and limit is not None:
             return min(known, limit)
-        return self.intrinsic("smin", self.number(s.limit), self.number(poly(s.extent)))
+        return self.intrinsic("smin", self.number(s.limit), self.number(s.extent))
 
     def unrolled(self, s: Loop) -> None:
         """The body once per iteration."""
-        count = self.count(s)
+        count = self.times(s)
         assert isinstance(count, int), f"unrolled {s.axis}: its extent is known only at run time"
         for n in range(count):
             self.env[s.axis] = n
@@ -89,7 +96,7 @@ class Writer(Expressions):
         """The body once, for all lanes."""
         assert self.lane is None, "a vector loop inside a vector loop"
         width = s.width or (s.extent if isinstance(s.extent, int) else 0)
-        count = self.count(s)
+        count = self.times(s)
         mask: Value | None = None
         if isinstance(count, int):
             if count < 1:
@@ -105,29 +112,29 @@ class Writer(Expressions):
                 )
         else:
             mask = self.lane_numbers(width).compare("slt", self.splat(count, width))
-        self.lane = (s.axis, width, mask)
+        self.lane, self.count = (s.axis, width, mask), count
         self.block(s.body)
         self.lane = None
 
     def outlined(self, s: Loop) -> None:
         """Call a function that gets every pointer and number in sight."""
-        w = Writer(self.module, f"{self.symbol}_{s.axis}{len(self.module.functions)}")
+        w = Writer(self.module, f"{self.symbol}.{len(self.module.functions)}")
         w.buffers = dict(self.buffers)
         pointers = [b.name for b in self.buffers.values() if b.memory != "registers"]
         around = [n for n, v in self.env.items() if not isinstance(v, int)]
         w.env = {
-            n: v if isinstance(v, int) else Value(w, "i64", 0, f"%{n}") for n, v in self.env.items()
+            n: v if isinstance(v, int) else Value(w, "i64", 0, f"%i.{n}") for n, v in self.env.items()
         }
         w.loop_over(s)
-        parameters = [f"ptr noalias %{n}" for n in pointers] + [f"i64 %{n}" for n in around]
+        parameters = [f"ptr noalias %p.{n}" for n in pointers] + [f"i64 %i.{n}" for n in around]
         self.module.define(w.symbol, parameters, w, "noinline")
-        operands = [f"ptr %{n}" for n in pointers] + [f"i64 {self.env[n].text}" for n in around]  # type: ignore[union-attr]
+        operands = [f"ptr %p.{n}" for n in pointers] + [f"i64 {self.env[n].text}" for n in around]  # type: ignore[union-attr]
         self.raw(f"call void @{w.symbol}({', '.join(operands)})")
         self.changed(written(s.body))
 
     def loop_over(self, s: Loop, low: Value | None = None, high: Value | None = None) -> None:
         """A loop that runs; ``low`` and ``high`` bound a parallel one."""
-        count = self.count(s) if high is None else high
+        count = self.times(s) if high is None else high
         if isinstance(count, int):
             if count < 1:
                 return
@@ -146,13 +153,15 @@ class Writer(Expressions):
             self.raw(f"br label %{label}")
         carried = {k: v for k, v in self.registers.items() if k[0] in stored}
         outer_lines, self.lines = self.lines, []
-        self.scopes.append({})
+        self.scopes.append([])
         self.current = label
         i = Value(self, "i64", 0, "%" + self.name())
         self.env[s.axis] = i
         phis = {k: Value(self, v.kind, v.lanes, "%" + self.name()) for k, v in carried.items()}
         self.registers.update(phis)
+        self.open.append(Open(stored, phis, carried))
         self.block(s.body)
+        self.open.pop()
         following = Value(self, "i64", 0, "%" + self.name())
         self.raw(f"{following.text} = add nsw i64 {i.text}, 1")
         end = str(count) if isinstance(count, int) else count.text
@@ -162,20 +171,28 @@ class Writer(Expressions):
         heads = [f"  {i.text} = phi i64 [ {start}, %{before} ], [ {following.text}, %{latch} ]"]
         for k, p in phis.items():
             heads.append(
-                f"  {p.text} = phi {p.type} [ {carried[k].text}, %{before} ], [ {self.registers[k].text}, %{latch} ]"
+                f"  {p.text} = phi {p.type} [ {carried[k].text}, %{before} ], [ {self.registers.get(k, p).text}, %{latch} ]"
             )
-        self.scopes.pop()
+        self.leave()
         self.lines = [*outer_lines, f"{label}:", *heads, *self.lines, f"{done}:"]
         self.current = done
         if maybe is not None:
-            for k, v in carried.items():
-                p = Value(self, v.kind, v.lanes, "%" + self.name())
-                self.lines.append(
-                    f"  {p.text} = phi {p.type} [ {v.text}, %{before} ], [ {self.registers[k].text}, %{latch} ]"
-                )
-                self.registers[k] = p
+            self.join(stored, carried, before, latch)
         del self.env[s.axis]
         self.changed(stored)
+
+    def join(
+        self, stored: set[str], carried: dict[Key, Value], before: str, latch: str
+    ) -> None:
+        """Registers after a loop that may not have run at all: what was before, or what it left."""
+        for k, v in self.registers.items():
+            if k[0] not in stored:
+                continue
+            old = carried.get(k)
+            was = old.text if old is not None else "zeroinitializer"
+            p = Value(self, v.kind, v.lanes, "%" + self.name())
+            self.raw(f"{p.text} = phi {p.type} [ {was}, %{before} ], [ {v.text}, %{latch} ]")
+            self.registers[k] = p
 
     def prefetch(self, s: Prefetch) -> None:
         """A hint."""
@@ -186,23 +203,42 @@ class Writer(Expressions):
     def store(self, s: Store) -> None:
         """An assignment, or one step of a reduction."""
         b = self.buffers[s.buffer]
-        moves = self.moves(b, s.index)
         if s.reduce == "fma":
             assert isinstance(s.value, Apply)
-            factors = [self.value(a) for a in s.value.args]
-            value = None
+            values = [self.value(a) for a in s.value.args]
         else:
-            factors, value = [], self.value(s.value)
-        if s.reduce and self.lane and not moves:
-            self.horizontal(s, b, factors, value)
+            values = [self.value(s.value)]
+        if self.lane and s.buffer not in self.per_lane and not self.moves(b, s.index):
+            self.store_one(s, b, values)
             return
-        if s.reduce:
-            held = self.held(s, b)
-            joined = [*factors, held] if value is None else [held, value]
-            value = self.apply(s.reduce, joined)
-        assert value is not None
-        if self.lane and moves:
+        if s.reduce and self.lane and self.spot(b, s.index).data:
+            wide = [self.wide(v) for v in values]
+            self.accumulate(
+                b,
+                s.index,
+                lambda n, old: self.step(s.reduce, [self.extract(v, n) for v in wide], old),
+            )
+            return
+        value = self.step(s.reduce, values, self.held(s, b)) if s.reduce else values[0]
+        if self.lane and b.name not in self.per_lane:
             value = self.wide(value)
+        self.put(b, s.index, value, s.nontemporal)
+
+    def step(self, reduce: str, values: list[Value], held: Value) -> Value:
+        """What a reduction holds after one more value."""
+        return self.apply(reduce, [*values, held] if reduce == "fma" else [held, *values])
+
+    def store_one(self, s: Store, b: Buffer, values: list[Value]) -> None:
+        """All lanes into one place: reduced, or the last one's value."""
+        assert self.lane is not None
+        if s.reduce:
+            self.horizontal(s, b, values[0] if len(values) == 1 else self.apply("mul", values))
+            return
+        value = values[0]
+        if value.lanes:
+            last = self.count - 1 if isinstance(self.count, int) else (self.count + -1).text
+            text = f"extractelement {value.type} {value.text}, i64 {last}"
+            value = self.emit(value.kind, 0, text)
         self.put(b, s.index, value, s.nontemporal)
 
     def held(self, s: Store, b: Buffer) -> Value:
@@ -223,12 +259,10 @@ class Writer(Expressions):
         old = self.load(b, s.index)
         return test.select(self.splat(first, old.lanes) if old.lanes else first, old)
 
-    def horizontal(self, s: Store, b: Buffer, factors: list[Value], value: Value | None) -> None:
+    def horizontal(self, s: Store, b: Buffer, value: Value) -> None:
         """All lanes into one place: neighbours first, in a fixed tree."""
         assert self.lane is not None
         _, lanes, mask = self.lane
-        if value is None:
-            value = self.apply("mul", factors)
         value = self.wide(value)
         name = combine(s.reduce)
         if mask is not None:

@@ -80,15 +80,15 @@ class Module:
         first = body[0]
         parallel = isinstance(first, Loop) and first.kind == "parallel"
         parameters = (
-            [f"ptr noalias %{b.name}" for b in self.buffers]
-            + [f"i64 %{n}" for n in self.free]
+            [f"ptr noalias %p.{b.name}" for b in self.buffers]
+            + [f"i64 %i.{n}" for n in self.free]
             + ["i64 %lo", "i64 %hi"]
         )
         w = Writer(self, symbol)
         for b in self.buffers:
             w.buffers[b.name] = b
         for n in self.free:
-            w.env[n] = Value(w, "i64", 0, f"%{n}")
+            w.env[n] = Value(w, "i64", 0, f"%i.{n}")
         w.derive(self.kernel.sizes)
         if parallel:
             w.loop_over(first, Value(w, "i64", 0, "%lo"), Value(w, "i64", 0, "%hi"))
@@ -116,11 +116,12 @@ class Module:
 
     def define(self, name: str, parameters: list[str], writer: Writer, attributes: str) -> None:
         """Keep one finished function."""
+        first, last = writer.rooms()
         self.declarations |= writer.declarations
         fence = "  fence seq_cst\n" if writer.nontemporal else ""
         self.functions.append(
             f"define internal void @{name}({', '.join(parameters)}) {attributes} #0 {{\nentry:\n"
-            + "\n".join(writer.allocas + writer.lines)
+            + "\n".join([*first, *writer.lines, *last])
             + f"\n{fence}  ret void\n}}\n"
         )
 

@@ -1,0 +1,270 @@
+"""What the LLVM writer makes of small nests, against the loop interpreter."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from gristmill.codegen.detect import host, level
+from gristmill.codegen.llvm.build import build
+from gristmill.codegen.llvm.load import load
+from gristmill.codegen.llvm.write import write
+from gristmill.ir.loops import interpret, parse, verify
+from gristmill.ir.sizes import evaluate
+
+PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+def shifted(a: np.ndarray, offset: int) -> np.ndarray:
+    """A copy that starts ``offset`` bytes after a multiple of 64."""
+    raw = np.zeros(a.nbytes + 128 + offset, np.uint8)
+    start = -raw.ctypes.data % 64 + offset
+    out = raw[start : start + a.nbytes].view(a.dtype).reshape(a.shape)
+    out[...] = a
+    return out
+
+
+def run(text: str, arrays: dict, sizes: dict | None = None, target=None, offset: int = 0) -> dict:
+    """The arrays after the compiled nest."""
+    kernel = parse(text)
+    verify(kernel)
+    emitted = write(kernel, target or host())
+    code = load(build(emitted.text, target or host()))
+    held = {n: shifted(a, offset) for n, a in arrays.items()}
+    known = dict(sizes or {})
+    room = {n: np.zeros(evaluate(b, known) + 64, np.uint8) for n, b in emitted.workspace}
+    values = {**known, **{n: a.ctypes.data for n, a in {**held, **room}.items()}}
+    table = np.array([values[n] for n in emitted.arguments], np.int64)
+    for phase in emitted.phases:
+        PHASE(code.address(phase.symbol))(table.ctypes.data, 0, evaluate(phase.iterations, known))
+    return held
+
+
+def check(text: str, arrays: dict, sizes: dict | None = None, **rest) -> None:
+    want = {n: a.copy() for n, a in arrays.items()}
+    interpret(parse(text), want, sizes)
+    got = run(text, arrays, sizes, **rest)
+    for n, a in want.items():
+        np.testing.assert_array_equal(got[n], a, err_msg=n)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(-9, 9, shape).astype(np.float32)
+
+
+def test_a_register_inside_a_vector_loop_is_one_per_lane():
+    check(
+        """kernel f(in x: f32[3, 16], out y: f32[16]) {
+  vector i in 16 {
+    let t: f32[] in registers
+    t[] = 0.0_f32
+    unrolled k in 3 { t[] += x[k, i] }
+    y[i] = t[]
+  }
+}""",
+        {"x": floats(3, 16), "y": floats(16)},
+    )
+
+
+def test_a_branch_not_taken_may_load_a_register_that_nobody_wrote():
+    check(
+        """kernel f(in x: f32[8], out y: f32[8]) {
+  let t: f32[] in registers
+  for i in 8 {
+    y[i] = where(1 <= i < 8; t[]; 0.0_f32)
+    t[] = x[i]
+  }
+}""",
+        {"x": floats(8), "y": floats(8)},
+    )
+
+
+def test_a_lane_not_taken_may_load_a_register_that_nobody_wrote():
+    check(
+        """kernel f(in x: f32[16], out y: f32[4, 16]) {
+  let t: f32[16] in registers
+  for i in 4 {
+    vector j in 16 { y[i, j] = where(1 <= i < 8; t[j]; 0.0_f32) }
+    vector j1 in 16 { t[j1] = (x[j1] + 1.0_f32) }
+  }
+}""",
+        {"x": floats(16), "y": floats(4, 16)},
+    )
+
+
+@pytest.mark.parametrize("axis", ["v3", "lo", "hi", "entry", "args", "v1L", "x"])
+def test_axes_may_have_any_name(axis):
+    text = """kernel f[n](in x: f32[n, 40], out y: f32[n, 40]) {
+  parallel A in n {
+    for B in 5 { outlined v9 in 8 { y[A, 8*B + v9] = (x[A, 8*B + v9] * 2.0_f32) } }
+  }
+}"""
+    for name in ("A", "B"):
+        check(
+            text.replace(name, axis).replace("A", "a").replace("B", "b"),
+            {"x": floats(3, 40), "y": floats(3, 40)},
+            {"n": 3},
+        )
+
+
+def test_sizes_and_buffers_may_share_names_with_axes():
+    check(
+        """kernel f[lo](in v1: f32[lo], out v2: f32[lo]) {
+  for v3 in lo { outlined i in 1 { v2[i + v3] = v1[i + v3] } }
+}""",
+        {"v1": floats(7), "v2": floats(7)},
+        {"lo": 7},
+    )
+
+
+def test_a_register_written_in_a_loop_that_may_not_run():
+    text = """kernel f[n](in x: f32[n], out y: f32[1]) {
+  size q = n // 4
+  let t: f32[] in registers
+  t[] = 5.0_f32
+  for i in q { t[] = x[i] }
+  y[0] = t[]
+}"""
+    for n in (2, 9):
+        check(text, {"x": floats(n), "y": floats(1)}, {"n": n})
+
+
+def test_a_register_first_written_in_a_loop():
+    check(
+        """kernel f[n](in x: f32[n], out y: f32[1]) {
+  let t: f32[] in registers
+  for i in n { t[] = x[i] }
+  y[0] = t[]
+}""",
+        {"x": floats(5), "y": floats(1)},
+        {"n": 5},
+    )
+
+
+def test_registers_of_several_dtypes_in_one_vector_loop():
+    rng = np.random.default_rng(0)
+    check(
+        """kernel f(in x: f64[16], in a: i8[16], in h: f16[16], out y: f64[16], out z: i8[16], out k: bf16[16]) {
+  vector i in 16 of 16 {
+    let t: f64[] in registers
+    t[] = (x[i] * 2.0_f64)
+    let u: i8[] in registers
+    u[] = (a[i] + 3_i8)
+    let b: bool[] in registers
+    b[] = lt(t[], cast<f64>(u[]))
+    y[i] = select(b[], t[], cast<f64>(h[i]))
+    z[i] = select(b[], u[], -1_i8)
+    k[i] = where(3 <= i < 9; cast<bf16>(t[]); 1.5_bf16)
+  }
+}""",
+        {
+            "x": rng.standard_normal(16),
+            "a": rng.integers(-9, 9, 16).astype(np.int8),
+            "h": rng.standard_normal(16).astype(np.float16),
+            "y": np.zeros(16),
+            "z": np.zeros(16, np.int8),
+            "k": floats(16).astype(parse("kernel f(in x: bf16[1]) {\n}").params[0].dtype.numpy),
+        },
+    )
+
+
+def test_of_lanes_that_store_to_one_place_the_last_wins():
+    check(
+        """kernel f(in x: f32[13], in at: i64[13], out y: f32[5]) {
+  vector i in 13 of 16 { y[at[i]] = x[i] }
+}""",
+        {"x": floats(13), "at": np.arange(13) % 5, "y": floats(5)},
+    )
+
+
+def test_lanes_that_add_to_one_place_add_one_after_another():
+    check(
+        """kernel f[n](in x: f32[n], in at: i64[n], inout y: f32[5]) {
+  size q = (n + 15) // 16
+  for i in q { vector j in min(16, n - 16*i) of 16 { y[at[16*i + j]] += x[16*i + j] } }
+}""",
+        {"x": floats(23), "at": np.arange(23) * 7 % 5, "y": floats(5)},
+        {"n": 23},
+    )
+
+
+def test_a_gather_whose_index_is_equal_in_all_lanes():
+    check(
+        """kernel f(in x: f32[9, 16], in at: i64[1], out y: f32[16], out z: f32[16]) {
+  vector i in 16 {
+    y[i] = x[at[0], i]
+    z[i] = x[at[0], 2]
+  }
+}""",
+        {"x": floats(9, 16), "at": np.array([4]), "y": floats(16), "z": floats(16)},
+    )
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64", "u8"])
+@pytest.mark.parametrize("offset", [0, 8, 24])
+def test_nontemporal_stores_need_no_alignment(dtype, offset):
+    text = f"""kernel f(in x: {dtype}[64], out y: {dtype}[64]) {{
+  for i in 4 {{ vector j in 16 {{ y[16*i + j] = (x[16*i + j] + x[j]) nontemporal }} }}
+}}"""
+    kind = parse(text).params[0].dtype.numpy
+    for name in ("x86-64", host().name):
+        target = host() if name == host().name else level(name)
+        check(text, {"x": floats(64).astype(kind), "y": floats(64).astype(kind)},
+              target=target, offset=offset)  # fmt: skip
+
+
+def test_a_large_local_does_not_lie_on_the_stack():
+    n = 700_000
+    text = f"""kernel f(in x: f32[2], out y: f32[2]) {{
+  parallel i in 2 {{
+    let big: f32[{n}] in local
+    big[0] = x[i]
+    big[{n - 1}] = (x[i] + 1.0_f32)
+    y[i] = (big[0] * big[{n - 1}])
+  }}
+}}"""
+    assert "alloca" not in write(parse(text), host()).text
+    check(text, {"x": floats(2), "y": floats(2)})
+
+
+def test_what_lies_outside_is_not_loaded_for_lanes_that_are_off():
+    """The row is chosen by the loop around, its element is the same in all lanes."""
+    far = 1 << 40
+    check(
+        f"""kernel f(in x: f32[3], out y: f32[4, 16]) {{
+  for i in 4 {{
+    vector j in 16 {{
+      y[i, j] = where(2 <= i < 3, 0 <= j < 9; x[{far}*i - {2 * far}]; 7.0_f32)
+    }}
+  }}
+}}""",
+        {"x": floats(3), "y": floats(4, 16)},
+    )
+
+
+def test_a_tile_may_be_written_by_number_and_read_by_lane():
+    check(
+        """kernel f(in x: f32[16], out y: f32[16], out z: f32[4]) {
+  let t: f32[16] in registers
+  unrolled i in 16 { t[i] = x[15 - i] }
+  vector j in 16 { y[j] = t[j] }
+  vector k in 16 { t[k] = (t[k] * 2.0_f32) }
+  t[2] = 9.0_f32
+  unrolled m in 4 { z[m] = t[m] }
+}""".replace("15 - i", "-i + 15"),
+        {"x": floats(16), "y": floats(16), "z": floats(4)},
+    )
+
+
+def test_constants_of_halves():
+    check(
+        """kernel f(in x: f16[16], out y: f16[16], out z: bf16[3]) {
+  vector i in 16 { y[i] = where(2 <= i < 5; x[i]; 1.5_f16) }
+  for k in 3 { z[k] = -0.25_bf16 }
+}""",
+        {
+            "x": floats(16).astype(np.float16),
+            "y": floats(16).astype(np.float16),
+            "z": np.zeros(3, parse("kernel f(in x: bf16[1]) {\n}").params[0].dtype.numpy),
+        },
+    )
