@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .analysis import absolute, erf, exp, log, sigmoid, tanh
+from . import circular
+from .analysis import absolute, erf, exp, expm1, log, log1p, sigmoid, tanh
 from .casts import size_of
 from .emit import Builder, Value
 
@@ -81,6 +82,15 @@ def minimum(b: Builder, x: Value, y: Value) -> Value:
     return b.intrinsic("umin" if x.kind in ("u8", "bool") else "smin", x, y)
 
 
+def number_over_nan(name: str, of_integers: Callable[..., Value]) -> Callable[..., Value]:
+    """The larger or smaller of two, which may lose NaN; of integers there is none to lose."""
+
+    def write(b: Builder, x: Value, y: Value) -> Value:
+        return b.intrinsic(name, x, y) if x.kind[0] == "f" else of_integers(b, x, y)
+
+    return write
+
+
 def comparison(of_floats: str, signed: str, unsigned: str) -> Callable[..., Value]:
     """A comparison under its three names in LLVM."""
 
@@ -126,45 +136,9 @@ def philox(b: Builder, key: Value, counter: Value, word: Value) -> Value:
     return first
 
 
-def libm(name: str) -> Callable[..., Value]:
-    """A function of the C library, lane by lane, in f64 for f32 so that the last bit is right."""
-
-    def write(b: Builder, x: Value) -> Value:
-        wide = x.convert("fpext", "f64") if x.kind == "f32" else x
-        if not wide.lanes:
-            out = b.call("f64", 0, name, wide)
-        else:
-            out = Value(b, "f64", wide.lanes, "poison")
-            for i in range(wide.lanes):
-                one = b.call("f64", 0, name, b.extract(wide, i))
-                out = b.emit(
-                    "f64",
-                    wide.lanes,
-                    f"insertelement {out.type} {out.text}, double {one.text}, i32 {i}",
-                )
-        return out.convert("fptrunc", "f32") if x.kind == "f32" else out
-
-    return write
-
-
-def pow_float(b: Builder, x: Value, y: Value) -> Value:
-    """The C library's pow, lane by lane, in f64."""
-    wx, wy = (v.convert("fpext", "f64") if v.kind == "f32" else v for v in (x, y))
-    if not wx.lanes:
-        out = b.call("f64", 0, "pow", wx, wy)
-    else:
-        out = Value(b, "f64", wx.lanes, "poison")
-        for i in range(wx.lanes):
-            one = b.call("f64", 0, "pow", b.extract(wx, i), b.extract(wy, i))
-            out = b.emit(
-                "f64", wx.lanes, f"insertelement {out.type} {out.text}, double {one.text}, i32 {i}"
-            )
-    return out.convert("fptrunc", "f32") if x.kind == "f32" else out
-
-
 def power(b: Builder, x: Value, y: Value) -> Value:
-    """Powers of floats by the C library, of integers by squaring."""
-    return pow_float(b, x, y) if x.kind[0] == "f" else integer_power(b, x, y)
+    """Powers of floats, or of integers by squaring."""
+    return circular.power(b, x, y) if x.kind[0] == "f" else integer_power(b, x, y)
 
 
 def add(b: Builder, x: Value, y: Value) -> Value:
@@ -190,8 +164,8 @@ WRITE: dict[str, Callable[..., Any]] = {
     "round": lambda b, x: b.intrinsic("roundeven", x),
     "min": minimum,
     "max": maximum,
-    "minnum": lambda b, x, y: b.intrinsic("minnum", x, y),
-    "maxnum": lambda b, x, y: b.intrinsic("maxnum", x, y),
+    "minnum": number_over_nan("minnum", minimum),
+    "maxnum": number_over_nan("maxnum", maximum),
     "fma": lambda b, x, y, z: b.fma(x, y, z) if x.kind[0] == "f" else x * y + z,
     "floordiv": floor_divide,
     "rem": remainder,
@@ -212,10 +186,10 @@ WRITE: dict[str, Callable[..., Any]] = {
     "log": log,
     "sqrt": lambda b, x: b.intrinsic("sqrt", x),
     "rsqrt": lambda b, x: 1.0 / b.intrinsic("sqrt", x),
-    "log1p": libm("log1p"),
-    "expm1": libm("expm1"),
-    "sin": libm("sin"),
-    "cos": libm("cos"),
+    "log1p": log1p,
+    "expm1": expm1,
+    "sin": circular.sin,
+    "cos": circular.cos,
     "tanh": tanh,
     "sigmoid": sigmoid,
     "erf": erf,

@@ -208,6 +208,11 @@ def result_dtype(fn: str, operands: Sequence[DType], given: DType | None = None)
     return bool_ if rule.result == "bool" else values[0]
 
 
+ULPS = {
+    "exp": 2, "log": 2, "log1p": 2, "expm1": 2, "sin": 2, "cos": 2, "tanh": 3, "sigmoid": 3, "erf": 2, "pow": 2,
+}  # fmt: skip
+"""How far a kernel's result may be from the exact one, in units in the last place; all others are exact."""
+
 # ---- reductions ----
 
 REDUCTIONS = ("max", "min", "maxnum", "minnum", "and", "or", "fma")

@@ -1,44 +1,12 @@
 """What the LLVM writer makes of small nests, against the loop interpreter."""
 
-import ctypes
-
 import numpy as np
 import pytest
+from compiled_nests import run_text as run
 
 from gristmill.codegen.detect import host, level
-from gristmill.codegen.llvm.build import build
-from gristmill.codegen.llvm.load import load
 from gristmill.codegen.llvm.write import write
-from gristmill.ir.loops import interpret, parse, verify
-from gristmill.ir.sizes import evaluate
-
-PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-
-
-def shifted(a: np.ndarray, offset: int) -> np.ndarray:
-    """A copy that starts ``offset`` bytes after a multiple of 64."""
-    raw = np.zeros(a.nbytes + 128 + offset, np.uint8)
-    start = -raw.ctypes.data % 64 + offset
-    out = raw[start : start + a.nbytes].view(a.dtype).reshape(a.shape)
-    out[...] = a
-    return out
-
-
-def run(text: str, arrays: dict, sizes: dict | None = None, target=None, offset: int = 0) -> dict:
-    """The arrays after the compiled nest."""
-    kernel = parse(text)
-    verify(kernel)
-    emitted = write(kernel, target or host())
-    code = load(build(emitted.text, target or host()))
-    held = {n: shifted(a, offset) for n, a in arrays.items()}
-    known = dict(sizes or {})
-    room = {n: np.zeros(evaluate(b, known) + 64, np.uint8) for n, b in emitted.workspace}
-    values = {**known, **{n: a.ctypes.data for n, a in {**held, **room}.items()}}
-    table = np.array([values[n] for n in emitted.arguments], np.int64)
-    for phase in emitted.phases:
-        PHASE(code.address(phase.symbol))(table.ctypes.data, 0, evaluate(phase.iterations, known))
-    return held
-
+from gristmill.ir.loops import interpret, parse
 
 def check(text: str, arrays: dict, sizes: dict | None = None, **rest) -> None:
     want = {n: a.copy() for n, a in arrays.items()}
