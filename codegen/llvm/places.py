@@ -246,12 +246,12 @@ class Places(Registers):
             ).text
             if mask is not None:
                 on = self.extract(mask, n).text
-                place = self.emit(
-                    "ptr", 0, f"select i1 {on}, ptr {place}, ptr {self.spare()}"
-                ).text
+                place = self.emit("ptr", 0, f"select i1 {on}, ptr {place}, ptr {self.spare()}").text
             where = f"ptr {place}, align {b.dtype.itemsize}"
             tag = f" ;{b.name} {self.version.get(b.name, 0)}"
-            old = self.from_memory(self.emit(kind, 0, f"load {SCALARS[kind]}, {where}", tag), b.dtype)
+            old = self.from_memory(
+                self.emit(kind, 0, f"load {SCALARS[kind]}, {where}", tag), b.dtype
+            )
             new = self.to_memory(join(n, old), b.dtype)
             self.raw(f"store {new.type} {new.text}, {where}")
             self.changed({b.name})

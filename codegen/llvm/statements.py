@@ -123,7 +123,8 @@ class Writer(Expressions):
         pointers = [b.name for b in self.buffers.values() if b.memory != "registers"]
         around = [n for n, v in self.env.items() if not isinstance(v, int)]
         w.env = {
-            n: v if isinstance(v, int) else Value(w, "i64", 0, f"%i.{n}") for n, v in self.env.items()
+            n: v if isinstance(v, int) else Value(w, "i64", 0, f"%i.{n}")
+            for n, v in self.env.items()
         }
         w.loop_over(s)
         parameters = [f"ptr noalias %p.{n}" for n in pointers] + [f"i64 %i.{n}" for n in around]
@@ -181,9 +182,7 @@ class Writer(Expressions):
         del self.env[s.axis]
         self.changed(stored)
 
-    def join(
-        self, stored: set[str], carried: dict[Key, Value], before: str, latch: str
-    ) -> None:
+    def join(self, stored: set[str], carried: dict[Key, Value], before: str, latch: str) -> None:
         """Registers after a loop that may not have run at all: what was before, or what it left."""
         for k, v in self.registers.items():
             if k[0] not in stored:

@@ -179,7 +179,7 @@ def _size(n: Dim) -> int:
 def _tile(plan: Plan, m: Dim, n: Dim, width: int) -> tuple[int, int]:
     """Rows and vectors of a tile: as square as registers allow, narrower for few columns."""
     rich = plan.target.vector_registers >= 32
-    vectors = min(4 if rich else 2, -(-_size(n) // width))
+    vectors = max(1, min(4 if rich else 2, -(-_size(n) // width)))
     height = {1: 12, 2: 12, 3: 8, 4: 6}[vectors] if rich else {1: 8, 2: 6}[vectors]
     if type(m) is int and m < height:
         height = m

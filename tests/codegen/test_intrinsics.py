@@ -7,7 +7,17 @@ from compiled_nests import run_kernel
 
 from gristmill.codegen.detect import host, level
 from gristmill.ir.dtypes import REAL, DType, bool_, float32, float64, int64
-from gristmill.ir.loops import INTRINSICS, Apply, Const, Kernel, Loop, Store, buffer, interpret, load
+from gristmill.ir.loops import (
+    INTRINSICS,
+    Apply,
+    Const,
+    Kernel,
+    Loop,
+    Store,
+    buffer,
+    interpret,
+    load,
+)
 from gristmill.ir.loops.intrinsics import ULPS, result_dtype
 from gristmill.ir.op import OPS
 from gristmill.ir.ops.elementwise import ElementwiseOp

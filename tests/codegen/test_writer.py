@@ -8,6 +8,7 @@ from gristmill.codegen.detect import host, level
 from gristmill.codegen.llvm.write import write
 from gristmill.ir.loops import interpret, parse
 
+
 def check(text: str, arrays: dict, sizes: dict | None = None, **rest) -> None:
     want = {n: a.copy() for n, a in arrays.items()}
     interpret(parse(text), want, sizes)
