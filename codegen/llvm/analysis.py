@@ -93,8 +93,12 @@ def log32(b: Builder, x: Value) -> Value:
     e = (bits - 0x3F2AAAAB) & -8388608
     f = (bits - e).as_float() - 1.0
     ef = e.arithmetic_shift(23).convert("sitofp", "f32") + tiny.select(-23.0, x.like(0.0))
-    r = b.fma(f * f, horner(b, f, c.LOG8), f)
-    return log_special(x, b.fma(ef, math.log(2), r))
+    return log_special(x, log32_of(b, f, ef))
+
+
+def log32_of(b: Builder, f: Value, e: Value) -> Value:
+    """``log(1 + f) + e * log(2)`` in f32."""
+    return b.fma(e, math.log(2), b.fma(f * f, horner(b, f, c.LOG8), f))
 
 
 def log64(b: Builder, x: Value) -> Value:
@@ -137,10 +141,7 @@ def log1p(b: Builder, x: Value) -> Value:
         number = exponent64(e)
     f = b.fma(part, factor, b.fma(one, factor, -1.0))
     number = number + large.select(64.0, x.like(0.0))
-    if single:
-        r = b.fma(number, math.log(2), b.fma(f * f, horner(b, f, c.LOG8), f))
-    else:
-        r = log64_of(b, f, number)
+    r = log32_of(b, f, number) if single else log64_of(b, f, number)
     r = x.compare("olt", INF).select(r, x)
     r = x.compare("olt", -1.0).select(x.like(NAN), x.compare("oeq", -1.0).select(x.like(-INF), r))
     return x.compare("oeq", 0.0).select(x, r)

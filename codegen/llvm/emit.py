@@ -162,6 +162,7 @@ class Builder:
         self.declarations: set[str] = set()
         self.known: dict[str, Value] = {}
         self.scopes: list[list[str]] = [[]]
+        self.heads: dict[tuple[str, str], str] = {}
         self.serial = 0
         self.current = "entry"
         self.halves = halves
@@ -256,11 +257,16 @@ class Builder:
 
     def intrinsic(self, name: str, *args: Any) -> Value:
         """``llvm.name`` on values of one type."""
-        first = next(a for a in args if isinstance(a, Value))
-        values = [first.like(a) for a in args]
-        suffix = f"v{first.lanes}" if first.lanes else ""
-        kind = SCALARS[first.kind] if first.kind[0] != "f" else first.kind
-        return self.call(first.kind, first.lanes, f"llvm.{name}.{suffix}{kind}", *values)
+        first = args[0] if isinstance(args[0], Value) else next(a for a in args if type(a) is Value)
+        t, kind, lanes = first.type, first.kind, first.lanes
+        head = self.heads.get((name, t))
+        if head is None:
+            suffix = f"v{lanes}" if lanes else ""
+            function = f"llvm.{name}.{suffix}{SCALARS[kind] if kind[0] != 'f' else kind}"
+            self.declarations.add(f"declare {t} @{function}({', '.join([t] * len(args))})")
+            head = self.heads[name, t] = f"call {t} @{function}("
+        operands = [f"{t} {(a if type(a) is Value else first.like(a)).text}" for a in args]
+        return self.emit(kind, lanes, f"{head}{', '.join(operands)})")
 
     def fma(self, a: Any, b: Any, c: Any) -> Value:
         """``a*b + c``, rounded once where the machine can, else twice."""

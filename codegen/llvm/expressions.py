@@ -37,7 +37,7 @@ class Expressions(Places):
 
     def apply(self, fn: str, args: list[Value]) -> Value:
         """An intrinsic of values, all scalar or all lanes."""
-        if self.lane is not None and any([a.lanes for a in args]):
+        if self.lane is not None and any(a.lanes for a in args):
             args = [self.wide(a) for a in args]
         return WRITE[fn](self, *args)  # type: ignore[no-any-return]
 

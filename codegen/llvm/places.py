@@ -88,8 +88,11 @@ class Places(Registers):
             out = v if out is None else out + v
         return out
 
-    def address(self, b: Buffer, index: tuple[Any, ...]) -> tuple[str, Value | None]:
-        """(pointer to the first lane, offsets by lane in elements: None where they are 0, 1, 2 ... or all 0)."""
+    def address(self, b: Buffer, index: tuple[Any, ...]) -> tuple[str, Value | None, bool]:
+        """(pointer to the first lane, offsets by lane in elements, whether lanes differ).
+
+        The offsets are None where they are 0, 1, 2 ... or all 0.
+        """
         spot = self.spot(b, index)
         parts, constant = self.parts(spot.rest)
         data = self.data(spot) if spot.data else None
@@ -102,10 +105,12 @@ class Places(Registers):
             data = None
         if constant:
             pointer = self.emit("ptr", 0, f"{head}{pointer}, i64 {constant}").text
-        if not spot.factor.terms or (data is None and self.is_number(spot.factor) == 1):
-            return pointer, data
+        if not spot.factor.terms:
+            return pointer, data, data is not None
+        if data is None and self.is_number(spot.factor) == 1:
+            return pointer, None, True
         steps = self.lane_steps(spot.factor)
-        return pointer, steps if data is None else data + steps
+        return pointer, steps if data is None else data + steps, True
 
     def pointers(self, b: Buffer, pointer: str, offsets: Value) -> str:
         """A vector of pointers."""
@@ -119,9 +124,8 @@ class Places(Registers):
     def load(self, b: Buffer, index: tuple[Any, ...]) -> Value:
         """Read an element (or one per lane)."""
         if b.memory == "registers":
-            return self.get(b, index)
-        moves = self.moves(b, index)
-        pointer, offsets = self.address(b, index)
+            return self.get(b, self.element(b, index))
+        pointer, offsets, moves = self.address(b, index)
         tag = f" ;{b.name} {self.version.get(b.name, 0)}"
         kind, align = memory_kind(b.dtype), b.dtype.itemsize
         if not moves:
@@ -175,10 +179,9 @@ class Places(Registers):
     def put(self, b: Buffer, index: tuple[Any, ...], v: Value, nontemporal: bool = False) -> None:
         """Write an element (or one per lane)."""
         if b.memory == "registers":
-            self.set(b, index, v)
+            self.set(b, self.element(b, index), v)
             return
-        moves = self.moves(b, index)
-        pointer, offsets = self.address(b, index)
+        pointer, offsets, moves = self.address(b, index)
         self.changed({b.name})
         v = self.to_memory(v, b.dtype)
         align = b.dtype.itemsize
@@ -236,7 +239,7 @@ class Places(Registers):
         """A reduction at places that data gives: lane after lane, since two of them may be one."""
         assert self.lane is not None
         _, lanes, mask = self.lane
-        pointer, offsets = self.address(b, index)
+        pointer, offsets, _ = self.address(b, index)
         assert offsets is not None
         kind = memory_kind(b.dtype)
         for n in range(lanes):

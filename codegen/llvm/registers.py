@@ -24,7 +24,7 @@ class Open(NamedTuple):
 class Spot(NamedTuple):
     """An index made ready: each dimension's factor of the lane and rest, the same in elements, and data."""
 
-    index: tuple[Any, ...]
+    kept: tuple[Any, ...]
     entries: list[tuple[bool, list[tuple[tuple[str, ...], int]]]]
     factor: Poly
     rest: list[tuple[tuple[str, ...], int]]
@@ -84,15 +84,13 @@ class Registers(Indices):
             key.append(n)
         return b.name, tuple(key), dim
 
-    def get(self, b: Buffer, index: tuple[Any, ...]) -> Value:
+    def get(self, b: Buffer, key: Key) -> Value:
         """Read a register."""
-        key = self.element(b, index)
         found = self.registers.get(key)
         return self.assembled(b, key) if found is None else found
 
-    def set(self, b: Buffer, index: tuple[Any, ...], v: Value) -> None:
+    def set(self, b: Buffer, key: Key, v: Value) -> None:
         """Lanes that are off keep their value, unless the register's first store left the same lanes off."""
-        key = self.element(b, index)
         forms = self.forms.setdefault(b.name, set())
         forms.add(key[2])
         if len(forms) > 1 and self.overlaid(key, v):
@@ -140,7 +138,7 @@ class Registers(Indices):
             start = k[1][d]
             same = all(x == y for e, (x, y) in enumerate(zip(at, k[1], strict=True)) if e != d)
             if same and start <= at[d] < start + n:
-                return k  # type: ignore[no-any-return]
+                return k
         return None
 
     def assembled(self, b: Buffer, key: Key) -> Value:
@@ -161,8 +159,8 @@ class Registers(Indices):
 
     def joined(self, b: Buffer, key: Key) -> Value:
         """A vector of single elements."""
-        assert self.lane is not None and key[2] is not None
         name, at, d = key
+        assert self.lane is not None and d is not None
         lanes = self.lane[1]
         out = Value(self, b.dtype.name, lanes, "zeroinitializer")
         for n in range(lanes):

@@ -171,9 +171,9 @@ class Writer(Expressions):
         latch, start = self.current, low.text if low is not None else "0"
         heads = [f"  {i.text} = phi i64 [ {start}, %{before} ], [ {following.text}, %{latch} ]"]
         for k, p in phis.items():
-            heads.append(
-                f"  {p.text} = phi {p.type} [ {carried[k].text}, %{before} ], [ {self.registers.get(k, p).text}, %{latch} ]"
-            )
+            last = self.registers.get(k, p).text
+            was = carried[k].text
+            heads.append(f"  {p.text} = phi {p.type} [ {was}, %{before} ], [ {last}, %{latch} ]")
         self.leave()
         self.lines = [*outer_lines, f"{label}:", *heads, *self.lines, f"{done}:"]
         self.current = done
@@ -195,7 +195,7 @@ class Writer(Expressions):
 
     def prefetch(self, s: Prefetch) -> None:
         """A hint."""
-        pointer, _ = self.address(self.buffers[s.buffer], s.index)
+        pointer, _, _ = self.address(self.buffers[s.buffer], s.index)
         self.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         self.raw(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 1, i32 3, i32 1)")
 
@@ -207,6 +207,12 @@ class Writer(Expressions):
             values = [self.value(a) for a in s.value.args]
         else:
             values = [self.value(s.value)]
+        if b.memory == "registers" and s.start is None:
+            key = self.element(b, s.index)
+            if not self.lane or key[2] is not None or b.name in self.per_lane:
+                v = self.step(s.reduce, values, self.get(b, key)) if s.reduce else values[0]
+                self.set(b, key, self.wide(v) if key[2] is not None else v)
+                return
         if self.lane and s.buffer not in self.per_lane and not self.moves(b, s.index):
             self.store_one(s, b, values)
             return
