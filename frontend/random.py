@@ -74,7 +74,7 @@ class Generator:
 
     def draw(self, count_of: Shape) -> Value:
         """The state before a draw of that shape; the state advances."""
-        before = value_of(self._tensor)
+        before = value_of(self._tensor.clone())  # the state's own memory is written below
         after = append(OPS["random_advance"], before, count=blocks(product(count_of)))
         inplace.write(self._tensor, after)
         return before
