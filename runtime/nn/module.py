@@ -89,7 +89,7 @@ class Module(Walks, LoadsState):
             )
         self._note(name, value)
         if kind:
-            self._remove(name)
+            self._remove(name, kind)
             values[kind][name] = value
             if isinstance(value, Buffer) and not value.persistent:
                 values["_transient"].add(name)
@@ -126,9 +126,10 @@ class Module(Walks, LoadsState):
         self._note(name, MISSING)
         self._remove(name)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, kept: str = "") -> None:
+        """Take a name out of all tables but ``kept``, where an entry that is replaced stays in its place."""
         values = self.__dict__
-        for table in (*(values.get(t, {}) for t in _TABLES), values):
+        for table in (*(values.get(t, {}) for t in _TABLES if t != kept), values):
             table.pop(name, None)
         values.get("_transient", set()).discard(name)
 
