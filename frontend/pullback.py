@@ -77,7 +77,8 @@ class Pullback:
         program = self.programs.get(given)
         if program is None:
             program = self.programs[given] = self._compile([taken[k] for k in given])
-        arrays = [x.data for x in xs] + [weights[k].data for k in given]  # type: ignore[union-attr]
+        values = [*xs, *(weights[k] for k in given)]
+        arrays = [np.asarray(v.data, order="C") for v in values]  # type: ignore[union-attr]
         results = iter(run(program, arrays, sizes))
         out: list[Value | None] = [None] * len(xs)
         for i in self.reached:

@@ -346,12 +346,9 @@ def _executable(v: Variant, leaves: list[Any]) -> Any:
 
 def _check_leaks(trace: Trace) -> None:
     """Every storage made while tracing must be dead by now: one that lives was put where a replay cannot reach."""
-    spans = {}
-    for ref in trace.storages:
-        s = ref()
-        if s is not None:
-            spans[id(s)] = s.value.node.site.span
-    del ref, s
+    alive = [s for s in (ref() for ref in trace.storages) if s is not None]
+    spans = {id(s): s.value.node.site.span for s in alive}
+    alive.clear()
     trace.inputs = trace.nodes = trace.stands = trace.paths = trace.arguments = None  # type: ignore[assignment]
     if not spans:
         return

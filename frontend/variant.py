@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,13 +21,13 @@ from .trace import PROMOTED, Input, Path, Read, concrete_shape, kind_of
 from .tree import rebuild
 
 
-@dataclass(frozen=True, slots=True)
 class Ref:
     """Where a result comes from: ``argument``, ``tensor``, ``held``, ``path``, ``slot`` or ``number``."""
 
-    kind: str
-    key: Any
-    view: Any = None
+    __slots__ = ("key", "kind", "view")
+
+    def __init__(self, kind: str, key: Any, view: Any = None) -> None:
+        self.kind, self.key, self.view = kind, key, view
 
 
 def get(obj: Any, name: str) -> Any:
@@ -304,7 +303,9 @@ class Variant:
     def resolve(self, spec: Ref, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
         """A result that is no output of the program: a view of an argument or of captured state, a number."""
         self.values = [leaves[k] if h is None else get(h, k) for h, k in self.numbers]
-        paths = {(id(o), n): get(o, n) for (o, n) in [key for kind, key in self.feeds if kind == "path"]}
+        paths = {
+            (id(o), n): get(o, n) for (o, n) in [key for kind, key in self.feeds if kind == "path"]
+        }
         return self._resolve(spec, leaves, [], sizes, {}, paths)
 
     def _check_overlap(self, leaves: Sequence[Any]) -> None:
