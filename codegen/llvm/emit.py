@@ -179,9 +179,10 @@ class Builder:
         value = self.known.get(key)
         if value is None:
             self.serial += 1
-            value = Value(self, kind, lanes, f"%v{self.serial}")
-            self.lines.append(f"  {value.text} = {text}")
-            self.keep(key, value)
+            name = f"%v{self.serial}"
+            self.lines.append(f"  {name} = {text}")
+            value = self.known[key] = Value(self, kind, lanes, name)
+            self.scopes[-1].append(key)
         elif value.kind != kind:
             return Value(self, kind, lanes, value.text)
         return value

@@ -11,6 +11,13 @@ Parts = list[tuple[int, list[Value]]]
 """A sum: what each product of values is multiplied with."""
 
 
+def spelled(parts: Parts) -> str:
+    """A key for a sum."""
+    if len(parts) == 1 and len(parts[0][1]) == 1:
+        return f"{parts[0][0]}*{parts[0][1][0].text}"
+    return " ".join([f"{c}*{'*'.join([v.text for v in values])}" for c, values in parts])
+
+
 class Indices(Builder):
     """Knows what each axis and size is (a number or a value), and which axis is the lane.
 
@@ -41,7 +48,7 @@ class Indices(Builder):
 
     def total(self, parts: Parts) -> Value:
         """The value of a sum that is not empty."""
-        key = " ".join([f"{c}*{'*'.join([v.text for v in values])}" for c, values in parts])
+        key = spelled(parts)
         total = self.known.get(key)
         if total is not None:
             return total

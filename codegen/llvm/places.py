@@ -9,6 +9,7 @@ from ...ir.loops import Buffer, Expr
 from ...ir.sizes import Dim, dim, poly
 from .casts import cast
 from .emit import SCALARS, Value, type_of
+from .indices import Parts, spelled
 from .registers import Registers, Spot
 
 STACK = 1 << 20
@@ -96,21 +97,31 @@ class Places(Registers):
         spot = self.spot(b, index)
         parts, constant = self.parts(spot.rest)
         data = self.data(spot) if spot.data else None
-        head = f"getelementptr {memory_type(b.dtype)}, ptr "
-        pointer = f"%p.{b.name}"
-        if parts:
-            pointer = self.emit("ptr", 0, f"{head}{pointer}, i64 {self.total(parts).text}").text
+        pointer = self.base(b, parts) if parts else f"%p.{b.name}"
         if data is not None and not data.lanes:
-            pointer = self.emit("ptr", 0, f"{head}{pointer}, i64 {data.text}").text
-            data = None
+            pointer, data = self.beyond(b, pointer, data.text), None
         if constant:
-            pointer = self.emit("ptr", 0, f"{head}{pointer}, i64 {constant}").text
+            pointer = self.beyond(b, pointer, constant)
         if not spot.factor.terms:
             return pointer, data, data is not None
         if data is None and self.is_number(spot.factor) == 1:
             return pointer, None, True
         steps = self.lane_steps(spot.factor)
         return pointer, steps if data is None else data + steps, True
+
+    def base(self, b: Buffer, parts: Parts) -> str:
+        """A pointer to what is known only when it runs; those of one statement's copies are one."""
+        key = f"{b.name}:{b.dtype.name} {spelled(parts)}"
+        found = self.known.get(key)
+        if found is None:
+            text = self.beyond(b, f"%p.{b.name}", self.total(parts).text)
+            self.keep(key, found := Value(self, "ptr", 0, text))
+        return found.text
+
+    def beyond(self, b: Buffer, pointer: str, count: int | str) -> str:
+        """A pointer so many elements further on."""
+        text = f"getelementptr {memory_type(b.dtype)}, ptr {pointer}, i64 {count}"
+        return self.emit("ptr", 0, text).text
 
     def pointers(self, b: Buffer, pointer: str, offsets: Value) -> str:
         """A vector of pointers."""

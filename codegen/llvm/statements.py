@@ -48,19 +48,21 @@ class Writer(Expressions):
 
     def block(self, body: Body) -> None:
         """Statements, and the end of what they declare."""
+        names = None
         for s in body:
-            if isinstance(s, Let):
-                self.declare(s.buffer)
-            elif isinstance(s, Store):
+            kind = type(s)
+            if kind is Store:
                 self.store(s)
-            elif isinstance(s, Loop):
+            elif kind is Loop:
                 self.loop(s)
-            elif isinstance(s, Prefetch):
+            elif kind is Let:
+                self.declare(s.buffer)
+                names = {s.buffer.name} if names is None else names | {s.buffer.name}
+            elif kind is Prefetch:
                 self.prefetch(s)
             else:
-                assert isinstance(s, Barrier)
-        names = {s.buffer.name for s in body if isinstance(s, Let)}
-        if names:
+                assert kind is Barrier
+        if names is not None:
             self.forget(names)
 
     def loop(self, s: Loop) -> None:

@@ -7,10 +7,10 @@ from random_graphs import differences, random_arrays, random_graph, random_sizes
 from gristmill.codegen.detect import level
 from gristmill.codegen.executable import compile_graph
 from gristmill.ir.dtypes import COMPLEX
-from gristmill.ir.graph import Graph
+from gristmill.ir.graph import Graph, Value
 from gristmill.ir.interpret import interpret
 
-NEAR = {2: 0.02, 4: 1e-4, 8: 1e-6}
+NEAR = {"f16": 0.02, "bf16": 0.05, "f32": 1e-4, "c64": 1e-4, "f64": 1e-6, "c128": 1e-6}
 BLOCK = 25
 
 
@@ -23,19 +23,33 @@ def check(seed: int, symbolic: bool, exact: bool, target=None) -> None:
     run = compile_graph(graph, target=target, options={"verify": seed % 5 == 0})
     found = run(changed, sizes=sizes)
     found += [changed[graph.inputs.index(x)] for x, _ in graph.writes]
-    for k, (got, want) in enumerate(zip(found, [*outputs, *written], strict=True)):
-        wrong = different(got, np.asarray(want), exact)
+    bounds = bounds_of(graph)
+    for k, v in enumerate([*graph.outputs, *[new for _, new in graph.writes]]):
+        got, want = found[k], np.asarray([*outputs, *written][k])
+        wrong = different(got, want, exact, bounds[v])
         assert not wrong, f"seed {seed}, result {k}: {wrong}\n{graph}"
     on_the_host(graph, run)
 
 
-def different(got: np.ndarray, want: np.ndarray, exact: bool) -> str:
+def bounds_of(graph: Graph) -> dict[Value, float]:
+    """How near each value must be: by the coarsest float that it follows from."""
+    bounds: dict[Value, float] = {}
+    for v in graph.inputs:
+        bounds[v] = NEAR.get(v.dtype.name, 0.0)
+    for node in graph.nodes:
+        before = max((bounds[o] for o in node.operands), default=0.0)
+        for v in node.results:
+            bounds[v] = max(before, NEAR.get(v.dtype.name, 0.0))
+    return bounds
+
+
+def different(got: np.ndarray, want: np.ndarray, exact: bool, bound: float) -> str:
     """Why two results are not equal enough, or nothing."""
     if exact or got.dtype.kind in "biu" or (got.dtype, got.shape) != (want.dtype, want.shape):
         return differences(got, want)
     x, y = got.astype(np.complex128), want.astype(np.complex128)
     with np.errstate(all="ignore"):
-        near = np.abs(x - y) <= NEAR[got.real.dtype.itemsize] * (1 + np.abs(y))
+        near = np.abs(x - y) <= bound * (1 + np.abs(y))
         near |= (x == y) | (np.isnan(x) & np.isnan(y))
     return "" if near.all() else f"{got[~near]} is not near {want[~near]}"
 
