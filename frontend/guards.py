@@ -233,15 +233,19 @@ class _Generator:
                 f"b{k}.array({self.name(o.dtype)}, {self.name(o.shape)}, {self.name(o.strides)})"
             )
             self.line(f"r{k} = Storage({type_}, {layout}, {array}, None)", 0)
-        self.made: dict[tuple[int, Any], str] = {}
-        if self.variant.assigns:
-            self._assigns()
-        self.line(f"return {self._expression(self.variant.result)}", 0)
+        self.made: dict[Any, str] = {}
+        values = [
+            "MISSING" if a[2] is MISSING else self._expression(a[2]) for a in self.variant.assigns
+        ]
+        result = self._expression(self.variant.result)
+        if values:
+            self._assigns(values)
+        self.line(f"return {result}", 0)
 
-    def _assigns(self) -> None:
+    def _assigns(self, values: list[str]) -> None:
+        """Assign what was resolved before: a result may come by a path that is assigned."""
         self.line("before = epoch.count", 0)
-        for obj, name, spec in self.variant.assigns:
-            value = "MISSING" if spec is MISSING else self._expression(spec)
+        for (obj, name, _), value in zip(self.variant.assigns, values, strict=True):
             if isinstance(obj, Tensor):
                 owner = self.name(obj)
                 self.line(f"{owner}._grad = {value}", 0)
@@ -268,21 +272,22 @@ class _Generator:
         return self.name(x)
 
     def _reference(self, r: Ref) -> str:
-        if r.kind == "slot":
-            key = r.key, r.view and r.view[0]
-            if key not in self.made:
-                name = f"t{len(self.made)}"
-                made = (
-                    f"Tensor(r{r.key})"
-                    if r.view is None
-                    else f"variant.view_of_slot(r{r.key}, {self.name(r.view)}, {self.name(self.sizes)})"
-                )
-                self.line(f"{name} = {made}", 0)
-                self.made[key] = name
-            return self.made[key]
+        """A name for what a reference stands for; the same place is one object."""
         if r.kind == "argument" and r.view is None:
             return f"a{r.key}"
         if r.kind == "tensor":
             return self.name(r.key)
+        place = r.kind, r.key, r.view and r.view[0]
+        if place not in self.made:
+            name = f"t{len(self.made)}"
+            self.line(f"{name} = {self._found(r)}", 0)
+            self.made[place] = name
+        return self.made[place]
+
+    def _found(self, r: Ref) -> str:
+        if r.kind == "slot":
+            if r.view is None:
+                return f"Tensor(r{r.key})"
+            return f"variant.view_of_slot(r{r.key}, {self.name(r.view)}, {self.name(self.sizes)})"
         leaves = ", ".join(f"a{i}" for i in range(self.leaf))
         return f"variant.resolve({self.name(r)}, ({leaves}{',' if self.leaf else ''}), {self.name(self.sizes)})"

@@ -77,8 +77,8 @@ class Pullback:
         program = self.programs.get(given)
         if program is None:
             program = self.programs[given] = self._compile([taken[k] for k in given])
-        values = [*xs, *(weights[k] for k in given)]
-        arrays = [np.asarray(v.data, order="C") for v in values]  # type: ignore[union-attr]
+        values: list[Any] = [*xs, *(weights[k] for k in given)]
+        arrays = [np.asarray(v.data, None, order="C") for v in values]
         results = iter(run(program, arrays, sizes))
         out: list[Value | None] = [None] * len(xs)
         for i in self.reached:
