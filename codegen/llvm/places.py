@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ...ir.dtypes import DType
 from ...ir.loops import Buffer, Expr
-from ...ir.sizes import Dim, dim, poly
+from ...ir.sizes import Dim, Poly, dim, poly
 from .casts import cast
 from .emit import SCALARS, Value, type_of
 from .indices import Parts, spelled
@@ -24,6 +25,9 @@ class Places(Registers):
         self.buffers: dict[str, Buffer] = {}
         self.version: dict[str, int] = {}
         self.locals: dict[str, int] = {}
+        self.open_locals: dict[str, list[Value]] = {}
+        self.head: list[str] = []
+        self.top = 0
         self.nontemporal = False
         self.guarded = False
         self.count: int | Value = 0
@@ -45,22 +49,38 @@ class Places(Registers):
         if b.memory == "registers":
             self.forget({b.name})
             return
-        size = dim(extent(b))
-        assert isinstance(size, int), f"{b.name}: how large it is is known only when it runs"
         self.changed({b.name})
-        self.locals[b.name] = max(self.locals.get(b.name, 0), size * b.dtype.itemsize)
+        size = dim(extent(b) * b.dtype.itemsize)
+        if isinstance(size, int):
+            self.locals[b.name] = max(self.locals.get(b.name, 0), size)
+        else:
+            self.open_locals.setdefault(b.name, []).append(self.at_entry(size))
+
+    def at_entry(self, size: Poly) -> Value:
+        """A size computed where the function begins: only sizes are in it."""
+        kept = self.lines, self.known, self.scopes
+        self.lines, self.known, self.scopes = self.head, {}, [[]]
+        value = self.number(size)
+        self.lines, self.known, self.scopes = kept
+        return value
 
     def rooms(self) -> tuple[list[str], list[str]]:
-        """How locals begin and end: on the stack, or on the heap where they are large."""
+        """How locals begin and end: on the stack, or on the heap where they are large or of any size."""
         first, last = [], []
         for name, size in self.locals.items():
-            if size <= STACK:
+            if size <= STACK and name not in self.open_locals:
                 first.append(f"  %p.{name} = alloca [{size} x i8], align 64")
-                continue
+            else:
+                constant = self.const("i64", 0, size)
+                self.open_locals.setdefault(name, []).append(constant)
+        self.lines, self.known, self.scopes = self.head, {}, [[]]
+        for name, sizes in self.open_locals.items():
+            largest = functools.reduce(lambda a, b: self.intrinsic("smax", a, b), sizes)
+            whole = ((largest + 127) & -64).text
             self.declarations |= {"declare ptr @aligned_alloc(i64, i64)", "declare void @free(ptr)"}
-            first.append(f"  %p.{name} = call ptr @aligned_alloc(i64 64, i64 {size + 63 & -64})")
+            self.raw(f"%p.{name} = call ptr @aligned_alloc(i64 64, i64 {whole})")
             last.append(f"  call void @free(ptr %p.{name})")
-        return first, last
+        return [*first, *self.head], last
 
     def spare(self) -> str:
         """Eight bytes that lanes which are off may read and write."""

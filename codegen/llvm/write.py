@@ -90,6 +90,7 @@ class Module:
         for n in self.free:
             w.env[n] = Value(w, "i64", 0, f"%i.{n}")
         w.derive(self.kernel.sizes)
+        w.top = len(w.lines)
         if parallel:
             w.loop_over(first, Value(w, "i64", 0, "%lo"), Value(w, "i64", 0, "%hi"))
         else:
@@ -116,12 +117,13 @@ class Module:
 
     def define(self, name: str, parameters: list[str], writer: Writer, attributes: str) -> None:
         """Keep one finished function."""
+        body = writer.lines
         first, last = writer.rooms()
         self.declarations |= writer.declarations
         fence = "  fence seq_cst\n" if writer.nontemporal else ""
         self.functions.append(
             f"define internal void @{name}({', '.join(parameters)}) {attributes} #0 {{\nentry:\n"
-            + "\n".join([*first, *writer.lines, *last])
+            + "\n".join([*body[: writer.top], *first, *body[writer.top :], *last])
             + f"\n{fence}  ret void\n}}\n"
         )
 

@@ -196,6 +196,24 @@ def test_a_large_local_does_not_lie_on_the_stack():
     check(text, {"x": floats(2), "y": floats(2)})
 
 
+def test_a_local_whose_size_is_known_when_it_runs():
+    text = """kernel f[n](in x: f32[n], out y: f32[n]) {
+  size q = n // 2
+  for i in q {
+    let t: f32[n, 3] in local
+    for j in n { t[j, 2] = x[j] }
+    y[i] = t[i, 2]
+  }
+  for k in n - q {
+    let t: f32[q] in local
+    t[0] = x[k + q]
+    y[k + q] = t[0]
+  }
+}"""
+    for n in (2, 900):
+        check(text, {"x": floats(n), "y": floats(n)}, {"n": n}, ready=False)
+
+
 def test_what_lies_outside_is_not_loaded_for_lanes_that_are_off():
     """The row is chosen by the loop around, its element is the same in all lanes."""
     far = 1 << 40
