@@ -77,6 +77,7 @@ class _Generator:
         for g in self.variant.guards:
             self._guard(g)
         self._numbers()
+        self._paths()
         self._overlap(leaves)
         self.line("except (ValueError, KeyError, IndexError, AttributeError): return MISS", 0)
         self._run(leaves)
@@ -161,19 +162,27 @@ class _Generator:
         for d in self.variant.decisions:
             self.miss(f"bool({d.text}) is not {d.outcome}")
 
+    def _paths(self) -> None:
+        """The storages that attributes lead to in this call."""
+        for slot, i in zip(self.instance.input_slots, self.variant.inputs, strict=True):
+            if i.kind == "path":
+                holder, name = map(self.name, i.key)
+                self.line(f"p{slot} = get({holder}, {name})._storage")
+
     def _overlap(self, leaves: list[Any]) -> None:
         """A changed input shares memory with no other: compared by version cells."""
-        written = {
-            (kind, id(key) if kind == "state" else key) for _, kind, key in self.variant.targets
-        }
-        if not written:
+        targets = self.variant.targets
+        if not targets:
             return
         cells = {id(key.versions) for kind, key in self.variant.feeds if kind == "state"}
         known = self.name(cells)
         tensors = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
         for i in tensors:
             self.miss(f"id(s{i}_.versions) in {known}")
-        for i in [key for kind, key in written if kind == "argument"]:
+            for slot, path in zip(self.instance.input_slots, self.variant.inputs, strict=True):
+                if path.kind == "path":
+                    self.miss(f"s{i}_.versions is p{slot}.versions")
+        for i in [key for _, kind, key in targets if kind == "argument"]:
             for j in tensors:
                 if j != i:
                     self.miss(f"s{i}_.versions is s{j}_.versions")
@@ -202,8 +211,6 @@ class _Generator:
                     0,
                 )
             elif i.kind == "path":
-                holder, name = i.key
-                self.line(f"p{slot} = get({self.name(holder)}, {self.name(name)})._storage", 0)
                 self.line(f"v[{slot}] = p{slot}.address or p{slot}.pointer()", 0)
             elif i.kind == "number":
                 words = "slots.floats" if i.value.dtype is float64 else "v"
