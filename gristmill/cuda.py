@@ -1,3 +1,3 @@
 """The door to ``gristmill.cuda``."""
 
-from .runtime.cuda import device_count, is_available
+from .runtime.cuda import *

@@ -31,7 +31,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, str | bytes):
         return list(batch)
     if isinstance(first, Mapping):
-        return type(first)({k: default_collate([b[k] for b in batch]) for k in first})  # type: ignore[call-arg]
+        return {k: default_collate([b[k] for b in batch]) for k in first}
     if isinstance(first, tuple) and hasattr(first, "_fields"):
         return type(first)(*(default_collate(list(part)) for part in zip(*batch, strict=True)))
     if isinstance(first, Sequence):

@@ -98,6 +98,10 @@ class WeightedRandomSampler(Sampler):
                 f"num_samples should be a positive integer value, but got num_samples={num_samples}"
             )
         self.weights = np.asarray(weights, np.float64)
+        if not (
+            np.isfinite(self.weights).all() and (self.weights >= 0).all() and self.weights.any()
+        ):
+            raise ValueError("weights must be finite and not negative, and one of them above 0")
         if not replacement and num_samples > np.count_nonzero(self.weights):
             raise ValueError(
                 "cannot draw more samples without replacement than there are weights above 0"

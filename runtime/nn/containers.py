@@ -57,6 +57,12 @@ class _Listed(Module):
         self.add_module(str(len(self)), module)
         return self
 
+    def __iadd__(self, modules: Iterable[Module]) -> Any:
+        return self.extend(modules)
+
+    def __add__(self, modules: Iterable[Module]) -> Any:
+        return self._make([(str(i), m) for i, m in enumerate([*self, *modules])])
+
     def insert(self, index: int, module: Module) -> Any:
         """Add a module before the one at ``index``."""
         modules = list(self._modules.values())
@@ -115,8 +121,19 @@ class ModuleList(_Listed):
     def _make(self, items: list[tuple[str, Any]]) -> Any:
         return type(self)([m for _, m in items])
 
-    def __iadd__(self, modules: Iterable[Module]) -> Any:
-        return self.extend(modules)
+    def __repr__(self) -> str:
+        runs: list[tuple[int, int, str]] = []
+        for i, module in enumerate(self._modules.values()):
+            text = repr(module).replace("\n", "\n  ")
+            if runs and runs[-1][2] == text:
+                runs[-1] = runs[-1][0], i, text
+            else:
+                runs.append((i, i, text))
+        lines = [
+            f"({a}): {text}" if a == b else f"({a}-{b}): {b - a + 1} x {text}"
+            for a, b, text in runs
+        ]
+        return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)" if lines else "ModuleList()"
 
 
 class ModuleDict(Module):
@@ -144,6 +161,17 @@ class ModuleDict(Module):
 
     def __contains__(self, key: str) -> bool:
         return key in self._modules
+
+    def clear(self) -> None:
+        """Take all modules out."""
+        for key in list(self._modules):
+            del self[key]
+
+    def pop(self, key: str) -> Any:
+        """Take a module out."""
+        module = self[key]
+        del self[key]
+        return module
 
     def keys(self) -> Any:
         """The names."""
@@ -173,9 +201,20 @@ class ParameterList(Module):
 
     def append(self, value: Any) -> ParameterList:
         """Add a parameter (a tensor becomes one)."""
-        p = value if isinstance(value, Parameter) else Parameter(value)
-        self.register_parameter(str(len(self._parameters)), p)
+        self.register_parameter(str(len(self._parameters)), _parameter(value))
         return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add parameters."""
+        for value in values:
+            self.append(value)
+        return self
+
+    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
+        return self.extend(values)
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, list(self._parameters)[index], _parameter(value))
 
     def __len__(self) -> int:
         return len(self._parameters)
@@ -183,5 +222,11 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Any]:
         return (p for _, p in self._entries("_parameters"))
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)(list(self)[index])
         return getattr(self, list(self._parameters)[index])
+
+
+def _parameter(value: Any) -> Parameter:
+    return value if isinstance(value, Parameter) else Parameter(value)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Any
 
+import numpy as np
+
+from ...frontend.functions.creation import as_tensor
+from ...frontend.random import randn
 from ...frontend.tensor import Tensor, grad_mode
+from ...ir.dtypes import float64
 
 
 def _drawn(tensor: Tensor, method: str, *args: Any, generator: Any = None) -> Tensor:
@@ -21,6 +27,26 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = No
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Normally distributed."""
     return _drawn(tensor, "normal_", mean, std, generator=generator)
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Any = None,
+) -> Tensor:
+    """Normally distributed, drawn again where outside of [a, b]."""
+    normal = NormalDist(mean, std)
+    if normal.cdf(b) - normal.cdf(a) < 1e-3:
+        raise ValueError(f"trunc_normal_: next to nothing of N({mean}, {std}) lies in [{a}, {b}]")
+    values = np.full(tensor.numel(), np.inf)
+    while (outside := np.flatnonzero((values < a) | (values > b))).size:
+        drawn = randn(outside.size, dtype=float64, generator=generator)
+        values[outside] = drawn.numpy() * std + mean
+    with grad_mode(False):
+        return tensor.copy_(as_tensor(values.reshape(tensor.shape)))  # type: ignore[no-any-return]
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

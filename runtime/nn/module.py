@@ -6,6 +6,7 @@ assignment to what some compiled function has read makes it look again.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from .state_dict import LoadsState
 from .walk import Walks
 
 _TABLES = ("_parameters", "_buffers", "_modules")
+_numbers = itertools.count()  # of hooks: an id would be used again
 
 
 @watch
@@ -141,21 +143,20 @@ class Module(Walks, LoadsState):
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name; None reserves the name."""
-        _check_name(self, name)
+        _check_entry(self, "_parameters", name, param, Parameter)
         self._note(name, param)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is state but not trained; it is in the state dict unless ``persistent=False``."""
-        _check_name(self, name)
+        _check_entry(self, "_buffers", name, tensor, Tensor)
         self._note(name, tensor)
         self._buffers[name] = tensor
-        if not persistent:
-            self._transient.add(name)
+        (self._transient.discard if persistent else self._transient.add)(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Add a child module under a name."""
-        _check_name(self, name)
+        _check_entry(self, "_modules", name, module, Module)
         self._note(name, module)
         self._modules[name] = module
 
@@ -172,15 +173,24 @@ class Module(Walks, LoadsState):
             return self._call(args, kwargs)
 
     def _call(self, args: Any, kwargs: Any) -> Any:
-        for hook in self.__dict__["_forward_pre_hooks"].values():
+        for hook in self._hooks("_forward_pre_hooks"):
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
         result = self.forward(*args, **kwargs)
-        for hook in self.__dict__["_forward_hooks"].values():
+        for hook in self._hooks("_forward_hooks"):
             changed = hook(self, args, result)
             result = result if changed is None else changed
         return result
+
+    def _hooks(self, table: str) -> list[Callable[..., Any]]:
+        """The hooks of a table; a trace guards which there are, and reads their code."""
+        hooks = self.__dict__[table]
+        if state.trace is not None:
+            state.trace.read(self, table, hooks)
+            for hook in hooks.values():
+                state.trace.enter(hook)
+        return list(hooks.values())
 
     def _compiled(self, compile: Callable[[Callable[..., Any]], Any]) -> Any:
         """The module with a compiled call: the same attributes, parameters and state dict."""
@@ -215,7 +225,8 @@ def _is_equal(a: Any, b: Any) -> bool:
     return type(a) is type(b) and isinstance(a, int | float | str) and a == b
 
 
-def _check_name(module: Module, name: str) -> None:
+def _check_entry(module: Module, table: str, name: str, value: Any, kind: type) -> None:
+    """Whether ``value`` can be registered in a table under this name."""
     if not isinstance(name, str):
         raise TypeError(f"a name must be a string, not {type(name).__name__}")
     if "_parameters" not in module.__dict__:
@@ -224,8 +235,12 @@ def _check_name(module: Module, name: str) -> None:
         )
     if "." in name or not name:
         raise KeyError(f"a name must not be empty or hold a dot: {name!r}")
-    if hasattr(module, name) and all(name not in module.__dict__[t] for t in _TABLES):
+    if hasattr(module, name) and name not in module.__dict__[table]:
         raise KeyError(f"attribute {name!r} exists already")
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(
+            f"cannot register a {type(value).__name__} as {name!r}: expected a {kind.__name__} or None"
+        )
 
 
 class _path:
@@ -248,12 +263,16 @@ class _Handle:
     """Removes a hook again."""
 
     def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self.hooks = hooks
-        hooks[id(self)] = hook
+        if state.trace is not None:
+            state.trace.refuse("registering a hook inside a traced function", "register it before")
+        self.hooks, self.number = hooks, next(_numbers)
+        hooks[self.number] = hook
+        bump()
 
     def remove(self) -> None:
         """Take the hook away."""
-        self.hooks.pop(id(self), None)
+        self.hooks.pop(self.number, None)
+        bump()
 
 
 class CompiledModule(Module):

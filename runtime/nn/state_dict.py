@@ -48,6 +48,10 @@ class LoadsState:
         RuntimeError lists all that is missing, unexpected or of another shape; nothing is loaded then. Without
         ``strict`` missing and unexpected names are only returned.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"expected a state dict, not {type(state_dict).__name__}: give what state_dict() or load returned"
+            )
         own = self.state_dict(keep_vars=True)
         missing = [k for k in own if k not in state_dict]
         unexpected = [k for k in state_dict if k not in own]

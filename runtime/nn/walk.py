@@ -138,13 +138,17 @@ class Walks:
                 p.grad.detach().zero_()
 
     def _convert(self, change: Callable[[Tensor], Tensor]) -> Any:
+        made: dict[Tensor, Tensor] = {}  # by identity; a buffer that two modules share stays shared
         for module in self.modules():
             for p in module._parameters.values():
                 if p is not None:
                     _replace(p, change)
             for name, b in module._buffers.items():
                 if b is not None:
-                    module._buffers[name] = change(b)
+                    if b not in made:
+                        made[b] = change(b)
+                    module._note(name, made[b])
+                    module._buffers[name] = made[b]
         return self
 
     def to(

@@ -66,6 +66,10 @@ class Adam(Optimizer):
         }
         return out | {"max_exp_avg_sq": zeros_like(p)} if group["amsgrad"] else out
 
+    def entries(self, group: Any) -> tuple[str, ...]:
+        """The largest mean square, once it is asked for."""
+        return ("max_exp_avg_sq",) if group["amsgrad"] else ()
+
     def update(self, p: Tensor, grad: Tensor, group: Any, state: Any) -> None:
         """One step of one parameter."""
         beta1, beta2 = group["betas"]

@@ -200,6 +200,10 @@ class LambdaLR(LRScheduler):
             raise ValueError(f"expected {groups} lr_lambdas, but got {len(self.lr_lambdas)}")
         super().__init__(optimizer, last_epoch)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer and the functions, which the program gives again."""
+        return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
+
     def get_lr(self) -> list[float]:
         """The functions' values."""
         return [

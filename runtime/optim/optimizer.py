@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ...frontend.reads import MISSING
@@ -96,6 +97,8 @@ class Optimizer:
             raise TypeError(
                 "params should be an iterable of tensors or dicts, but it is one Tensor"
             )
+        if isinstance(params, set | frozenset):
+            raise TypeError("params should be in an order: give a list of tensors, not a set")
         self.defaults = defaults
         self.state: dict[Any, Any] = Watched()
         self.param_groups: Any = Groups()
@@ -152,19 +155,24 @@ class Optimizer:
     def state_of(self, p: Tensor, group: Any) -> Any:
         """The state of a parameter, made when it is first asked for."""
         found = dict.get(self.state, p)
-        if found is None:
-            trace = state.trace
-            if trace is None:
-                found = Watched(self.init_state(p, group))
-            else:
-                with trace.paused():
-                    found = Watched(
-                        self.init_state(
-                            p, {k: dict.__getitem__(group, k) for k in dict.keys(group)}
-                        )
-                    )
-            dict.__setitem__(self.state, p, found)
+        if found is None or any(not dict.__contains__(found, n) for n in self.entries(group)):
+            plain = {k: dict.__getitem__(group, k) for k in dict.keys(group)}
+            with nullcontext() if state.trace is None else state.trace.paused():
+                fresh = self.complete(found or {}, p, plain)
+            if found is None:
+                found = Watched()
+                dict.__setitem__(self.state, p, found)
+            for name, value in fresh.items():
+                dict.setdefault(found, name, value)
         return found
+
+    def entries(self, group: Any) -> tuple[str, ...]:
+        """What state must hold for the numbers that a group has now, where that depends on them."""
+        return ()
+
+    def complete(self, found: Mapping[str, Any], p: Tensor, group: Any) -> dict[str, Any]:
+        """The entries that join what state there is."""
+        return self.init_state(p, group)
 
     def init_state(self, p: Tensor, group: Any) -> dict[str, Any]:
         """The state that a parameter starts with."""
@@ -205,17 +213,18 @@ class Optimizer:
                 raise ValueError(
                     f"loaded state dict has {theirs} parameters in group {i}, the optimizer has {mine}"
                 )
+        fresh = Watched()
         for group, other in zip(groups, saved, strict=True):
             params = dict.__getitem__(group, "params")
             for number, p in zip(other["params"], params, strict=True):
                 entry = state_dict["state"].get(number, state_dict["state"].get(str(number)))
                 if entry is not None:
-                    fresh = {k: _taken(v, p, k) for k, v in entry.items()}
-                    dict.__setitem__(self.state, p, Watched(fresh))
+                    taken = {k: _taken(v, p, k) for k, v in entry.items() if v is not None}
+                    dict.__setitem__(fresh, p, Watched(taken))
             for k, v in other.items():
                 if k != "params":
                     dict.__setitem__(group, k, copy.deepcopy(v))
-        self.state = Watched(dict.items(self.state))
+        self.state = fresh
         bump()
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...frontend.functions.arithmetic import where
@@ -53,6 +54,19 @@ class SGD(Optimizer):
             return {}
         buffer = {"momentum_buffer": zeros_like(p)}
         return buffer | {"step": zeros(())} if group["dampening"] != 0 else buffer
+
+    def entries(self, group: Any) -> tuple[str, ...]:
+        """A buffer once there is momentum, a count once there is dampening."""
+        if group["momentum"] == 0:
+            return ()
+        return ("momentum_buffer", "step") if group["dampening"] != 0 else ("momentum_buffer",)
+
+    def complete(self, found: Mapping[str, Any], p: Tensor, group: Any) -> dict[str, Any]:
+        """A count that joins a buffer (as PyTorch stores it) is past its first step."""
+        fresh = self.init_state(p, group)
+        if "momentum_buffer" in found and "step" in fresh:
+            fresh["step"].fill_(1)
+        return fresh
 
     def update(self, p: Tensor, grad: Tensor, group: Any, state: Any) -> None:
         """One step of one parameter."""
