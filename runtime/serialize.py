@@ -27,6 +27,7 @@ STRUCTURE = "gristmill"
 MOST_HEADER = 100 << 20
 MOST_DEPTH = 64
 MOST_TENSORS = 1_000_000
+MOST_NAME = 4096
 
 _CODES = {
     "bool": "BOOL", "u8": "U8", "i8": "I8", "i16": "I16", "i32": "I32", "i64": "I64", "f16": "F16", "bf16": "BF16",
@@ -65,7 +66,8 @@ def save(obj: Any, f: Any) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file by new content: all of it, or (after a crash) nothing."""
-    folder = path.resolve().parent
+    path = path.resolve()  # what a link points to is replaced, not the link
+    folder = path.parent
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -98,6 +100,7 @@ class _Packer:
         self.tensors: dict[str, np.ndarray] = {}
         self.codes: dict[str, tuple[str, list[int]]] = {}
         self.names: dict[Any, str] = {}
+        self.kept: list[np.ndarray] = []  # arrays whose addresses stand in ``names``
 
     def pack(self, x: Any, name: str, depth: int) -> Any:
         """``x`` as JSON; tensors become their names."""
@@ -150,9 +153,12 @@ class _Packer:
         )
         if place in self.names:
             return self.names[place]
-        while name in self.tensors:
+        if len(name) > MOST_NAME:
+            raise ValueError(f"save: the name of a tensor is too long: {name[:80]}...")
+        while name in self.tensors or name == "__metadata__":
             name += "_"
         self.names[place] = name
+        self.kept.append(array)
         whole = np.ascontiguousarray(array)
         shape = list(array.shape)
         code = _CODES.get(x.dtype.name)
@@ -240,22 +246,24 @@ class _Reader:
             return {n: self.tensor(a, n, ()) for n, a in arrays.items()}
         try:
             found = json.loads(text)
-            structure, complex_ = found["structure"], found["complex"]
+            structure, complex_ = found["structure"], set(map(str, found["complex"]))
         except (ValueError, TypeError, KeyError, RecursionError):
             raise self.fail("the structure in the metadata is damaged") from None
+        self.base: dict[str, Tensor] = {}
         self.made: dict[tuple[str, str], Tensor] = {}
-        return self.build(structure, arrays, set(map(str, complex_)), 0)
+        return self.build(structure, arrays, complex_, 0)
 
     def header(self) -> tuple[dict[str, Any], int]:
         """The JSON header, and where the data begin."""
         data = self.data
-        if data[:2] == b"PK" or data[:1] == b"\x80":
+        begins = data[8:9] == b"{"  # the length before it may look like anything
+        if not begins and (data[:2] == b"PK" or data[:1] == b"\x80"):
             raise self.fail(
                 "this is a pickled checkpoint, and loading it could run code. In a program with PyTorch, load it there "
                 "and write its tensors with safetensors.torch.save_file; that file can be read here"
             )
         size = int.from_bytes(data[:8], "little")
-        if len(data) < 8 or size > MOST_HEADER or 8 + size > len(data):
+        if not begins or size > MOST_HEADER or 8 + size > len(data):
             raise self.fail(f"not a safetensors file, or truncated: {len(data)} bytes")
         try:
             header = json.loads(data[8 : 8 + size].decode("utf-8"), object_pairs_hook=self.unique)
@@ -277,22 +285,22 @@ class _Reader:
     def arrays(self, header: dict[str, Any], start: int) -> dict[str, np.ndarray]:
         """Every tensor as an array of its own; bounds, sizes and overlaps are checked first."""
         length = len(self.data) - start
-        spans: list[tuple[int, int, str]] = []
-        for n, entry in header.items():
-            spans.append((*self.span(n, entry, length), n))
+        spans = {n: self.span(n, entry, length) for n, entry in header.items()}
         end = 0
-        for low, high, n in sorted(spans):
+        for low, high, n in sorted((*span, n) for n, span in spans.items()):
             if low != end:
                 raise self.fail(f"tensor {n[:80]!r} overlaps another, or there is a gap before it")
             end = high
         if end != length:
             raise self.fail(f"{length - end} bytes lie behind the last tensor")
         out = {}
-        for low, high, n in sorted(
-            spans, key=lambda s: list(header).index(s[2]) if len(header) < 1000 else s[0]
-        ):
+        for n, (low, high) in spans.items():
             dtype = _DTYPES[header[n]["dtype"]].numpy
             raw = np.frombuffer(self.data, dtype, (high - low) // dtype.itemsize, start + low)
+            if dtype.kind == "b" and (raw.view(np.uint8) > 1).any():
+                raise self.fail(
+                    f"tensor {n[:80]!r} is said to be bool and holds other bytes than 0 and 1"
+                )
             out[n] = np.array(raw).reshape(header[n]["shape"])
         return out
 
@@ -303,6 +311,8 @@ class _Reader:
             whole = all(type(v) is int and v >= 0 for v in (*shape, low, high))
         except (TypeError, KeyError, ValueError):
             raise self.fail(f"the entry of {n[:80]!r} is damaged") from None
+        if len(n) > MOST_NAME:
+            raise self.fail(f"a name is longer than {MOST_NAME}: {n[:80]!r}")
         if not whole or code not in _DTYPES or len(shape) > 64:
             raise self.fail(f"tensor {n[:80]!r} has a dtype, shape or place that is not understood")
         nbytes = math.prod(shape) * _DTYPES[code].itemsize
@@ -350,8 +360,10 @@ class _Reader:
         """One part of the structure, by its kind."""
         if kind == "tensor":
             key = (value, x.get("leaf", ""))
+            if value not in self.base:
+                self.base[value] = self.tensor(arrays[value], value, complex_)
             if key not in self.made:
-                self.made[key] = _as_kind(self.tensor(arrays[value], value, complex_), key[1])
+                self.made[key] = _as_kind(self.base[value], key[1])
             return self.made[key]
         if kind == "int":
             return int(value)
@@ -372,4 +384,4 @@ class _Reader:
 def _as_kind(t: Tensor, kind: str) -> Tensor:
     if kind in ("parameter", "frozen"):
         return Parameter(t, requires_grad=kind == "parameter")
-    return t.requires_grad_() if kind == "leaf" else t
+    return t.detach().requires_grad_() if kind == "leaf" else t
