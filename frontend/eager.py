@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.errors import GradError, OpError
+from ..ir.errors import DTypeError, GradError, OpError, ShapeError
 from ..ir.graph import Node, Value, infer
 from ..ir.op import Op
 from ..ir.source import NOWHERE, Site, Span, caller, explain
@@ -21,9 +21,18 @@ def is_tracked(op: Op, operands: Sequence[Value]) -> bool:
     return any(v.tracked for v in operands)
 
 
+WAYS_OUT = (
+    (DTypeError, "convert it with .to(dtype)"),
+    (ShapeError, "reshape, expand or slice one of them so that the sizes meet"),
+)
+
+
 def located(error: OpError, span: Span | str | None) -> OpError:
-    """The same error with the user's line."""
-    return type(error)(explain(str(error), span))
+    """The same error with the user's line and a way out; itself where it has them."""
+    if "\n" in str(error):
+        return error
+    ways = [way for kind, way in WAYS_OUT if isinstance(error, kind)]
+    return type(error)(explain(str(error), span, *ways))
 
 
 class Residuals:

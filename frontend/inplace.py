@@ -120,6 +120,7 @@ def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
                 explain(
                     f"{function.__name__}_: the result is {out._type}, which does not fit into {self._type}",
                     caller(),
+                    f"a tensor keeps its shape: use {function.__name__}() and its result",
                 )
             )
         return write(self, value_of(out))

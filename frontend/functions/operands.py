@@ -14,7 +14,7 @@ from ...ir.graph import Value, current
 from ...ir.op import OPS, Op
 from ...ir.sizes import Dim, Shape
 from ...ir.source import caller, explain
-from .. import numbers
+from .. import eager, numbers
 from ..layout import elementwise_strides
 from ..state import state
 from ..storage import from_array
@@ -192,7 +192,7 @@ def located(function: Callable[..., Any], *args: Any) -> Any:
     try:
         return function(*args)
     except OpError as error:
-        raise type(error)(explain(str(error), caller())) from None
+        raise eager.located(error, caller()) from None
 
 
 def dim_product(shape: Shape) -> Dim:

@@ -31,6 +31,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
             explain(
                 f"permute: {order} is no order of the {input.ndim} dimensions of {input._type}",
                 caller(),
+                f"name each of 0 to {input.ndim - 1} once",
             )
         )
     return step(input, PERMUTE, (order,), tuple(input._strides[d] for d in order))
@@ -101,6 +102,7 @@ def _viewed(input: Tensor, shape: Shape, name: str) -> Tensor | None:
                 f"{name}: {input._type} has {product(input._type.shape)} elements, "
                 f"the shape {tuple(shape)} has {product(shape)}",
                 caller(),
+                "give sizes of the same product; -1 stands for one that is found",
             )
         )
     strides = view_strides(input._type.shape, input._strides, shape)
