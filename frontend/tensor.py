@@ -352,7 +352,7 @@ class Tensor:
             state.trace.refuse("x.data = y inside a traced function", "write x.data.copy_(y)")
         leaf = self._storage.leaf
         old = other._storage
-        if other._steps:
+        if any(op.name != "detach" for op, _ in other._steps):
             array = other._array()
             storage = Storage(
                 other._type,
