@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import threading
 import time
 import types
+import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from ..ir.sizes import Dim, name
+from ..codegen import kernels
+from .bindings import Bindings, Structure, bindings_of
 from .guards import MISS, quick
 from .inspect import Report, dump, dump_all
 from .layout import is_contiguous
@@ -27,6 +30,9 @@ from .tree import flatten
 from .variant import Variant
 
 logger = logging.getLogger("gristmill")
+
+_tracing = threading.RLock()
+"""One trace at a time: it gives captured storages symbolic values, and watches classes."""
 
 BACKENDS = ("gristmill",)
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -47,12 +53,15 @@ class Compiled:
     ) -> None:
         functools.update_wrapper(self, function)
         self.function, self.dynamic, self.disabled = function, dynamic, disable
-        self.variants: list[Variant] = []
-        self.table: dict[Any, list[tuple[Variant, dict[str, int]]]] = {}
-        self.structures: dict[Any, Structure] = {}
+        self.bindings = Bindings()
+        self.made: list[weakref.ref[Variant]] = []
         self.log: list[str] = []
-        self.quick: list[Callable[..., Any]] = []
         self.sizes: dict[str, int] = {}
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Everything that was compiled and is alive, in the order of compilation."""
+        return [v for v in (ref() for ref in self.made) if v is not None]
 
     def __get__(self, obj: Any, kind: Any = None) -> Any:
         return self if obj is None else types.MethodType(self, obj)
@@ -61,27 +70,24 @@ class Compiled:
         """Call what was compiled for such arguments, or compile it now."""
         if self.disabled or state.trace is not None or not state.compiling:
             return self.function(*args, **kwargs)
-        for hit in self.quick:
+        here = self.bindings
+        if args and type(args[0]) is not Tensor:
+            here = bindings_of(self, args[0], here)
+        for hit in here.quick:
             found = hit(args, kwargs)
             if found is not MISS:
                 return found
         leaves: list[Any] = []
         structure = flatten((args, kwargs), leaves)
         key = (structure, state.grad_enabled, *map(describe, leaves), *aliases(leaves))
-        for variant, sizes in self.table.get(key, ()):
+        for variant, sizes in here.table.get(key, ()):
             if variant.holds(leaves, sizes):
-                self._remember(variant, sizes, (args, kwargs), leaves)
+                made = quick(variant, sizes, (args, kwargs), leaves)
+                if made is not None:  # from the second call on; the last ones used are kept
+                    here.quick = [made, *here.quick[: QUICK - 1]]
                 return variant.run(leaves, sizes)
-        variant, sizes = self._find(key, args, kwargs, leaves)
+        variant, sizes = self._find(here, key, args, kwargs, leaves)
         return variant.run(leaves, sizes)
-
-    def _remember(
-        self, variant: Variant, sizes: dict[str, int], call: Any, leaves: list[Any]
-    ) -> None:
-        """From the second call on a variant has a generated function; the last ones used are kept."""
-        hit = quick(variant, sizes, call, leaves)
-        if hit is not None:
-            self.quick = [hit, *self.quick[: QUICK - 1]]
 
     def explain(self) -> Report:
         """What was compiled and why: kernels with ops and source lines, bytes, FLOPs, memory, times (printable)."""
@@ -100,7 +106,7 @@ class Compiled:
     # ---- a new key, or guards that fail ----
 
     def _find(
-        self, key: Any, args: Any, kwargs: Any, leaves: list[Any]
+        self, here: Bindings, key: Any, args: Any, kwargs: Any, leaves: list[Any]
     ) -> tuple[Variant, dict[str, int]]:
         """A variant whose pattern of sizes fits, else a new trace."""
         loose = (
@@ -111,9 +117,9 @@ class Compiled:
                 for k in key[2:]
             ),
         )
-        structure = self.structures.setdefault(loose, Structure())
+        structure = here.structures.setdefault(loose, Structure())
         why = ""
-        known = self.table.setdefault(key, [])
+        known = here.table.setdefault(key, [])
         for variant in structure.variants:
             sizes = variant.match(leaves)
             if sizes is None or any(v is variant for v, _ in known):
@@ -125,15 +131,18 @@ class Compiled:
             why = variant.why
         if known:
             why = known[0][0].why
-        reason = self._reason(structure, leaves, why)
+        reason = self._reason(here, structure, leaves, why)
         return self._compile(structure, known, args, kwargs, leaves, reason)
 
-    def _reason(self, structure: Structure, leaves: list[Any], why: str) -> str:
-        if not self.variants:
+    def _reason(self, here: Bindings, structure: Structure, leaves: list[Any], why: str) -> str:
+        if not self.log:
             return "first call"
-        if not structure.variants:
-            return f"arguments changed: {show(self.variants[-1].keep)} -> {show(leaves)}"
-        return why or f"sizes changed: {show(structure.variants[0].keep)} -> {show(leaves)}"
+        if structure.variants:
+            return why or f"sizes changed: {structure.variants[0].shown} -> {show(leaves)}"
+        others = [v for s in here.structures.values() for v in s.variants]
+        if not others:
+            return f"first call with this {type(leaves[0]).__name__}"
+        return f"arguments changed: {others[-1].shown} -> {show(leaves)}"
 
     def _compile(
         self,
@@ -150,23 +159,11 @@ class Compiled:
                 f"{self.__name__} was compiled {LIMIT} times for one structure of arguments: {recent}"
             )
         dims = structure.symbolic(leaves, self.dynamic)
-        started = time.perf_counter()
-        notes: list[str] = []
-        for _ in range(32):
-            try:
-                variant = record(self.function, args, kwargs, leaves, dims)
-                break
-            except Retry as retry:
-                notes.append(str(retry))
-        else:
-            raise RuntimeError(f"{self.__name__}: tracing does not settle: {'; '.join(notes[-3:])}")
-        variant.seconds = time.perf_counter() - started
-        variant.reason = "; ".join(
-            [reason, *(f"{n}: it became a run-time input" for n in notes if "number" in n)]
-        )
+        variant = self._traced(args, kwargs, leaves, dims)
+        variant.reason, variant.shown = "; ".join([reason, *variant.notes]), show(leaves)
         structure.variants.insert(0, variant)
-        self.variants.append(variant)
-        dump_all(self.__name__, len(self.variants) - 1, variant)
+        self.made.append(weakref.ref(variant))
+        dump_all(self.__name__, len(self.log), variant)
         self.log.append(variant.reason)
         if len(self.log) > 1:
             logger.info("%s compiled again: %s", self.__name__, variant.reason)
@@ -178,32 +175,24 @@ class Compiled:
             )
         return variant, sizes
 
-
-class Structure:
-    """What is known of one structure of arguments: its variants, and which sizes were seen to differ."""
-
-    def __init__(self) -> None:
-        self.variants: list[Variant] = []
-        self.seen: dict[tuple[int, int], int] = {}
-        self.differ: set[tuple[int, int]] = set()
-
-    def symbolic(self, leaves: list[Any], dynamic: bool | None) -> dict[int, dict[int, Dim]]:
-        """Names for sizes that differ from an earlier call (all of them with ``dynamic``), by leaf and dimension."""
-        groups: dict[Any, str] = {}
-        out: dict[int, dict[int, Dim]] = {}
-        for i, x in enumerate(leaves):
-            if not isinstance(x, Tensor):
-                continue
-            for d, n in enumerate(x._type.shape):
-                assert isinstance(n, int)
-                before = self.seen.get((i, d), n)
-                if (before != n or dynamic) and n >= 2 and dynamic is not False:
-                    self.differ.add((i, d))
-                if (i, d) in self.differ and n >= 2 and is_contiguous(x._type.shape, x._strides):
-                    group = groups.setdefault((before, n), f"s{len(groups)}")
-                    out.setdefault(i, {})[d] = name(group)
-                self.seen.setdefault((i, d), n)
-        return out
+    def _traced(self, args: Any, kwargs: Any, leaves: list[Any], dims: Any) -> Variant:
+        """A new variant; the trace is made again until no number and no size is found to be another input."""
+        started, before = time.perf_counter(), kernels.stats()
+        notes: list[str] = []
+        for _ in range(32):
+            try:
+                with _tracing:
+                    variant = record(self.function, args, kwargs, leaves, dims)
+                break
+            except Retry as retry:
+                notes.append(str(retry))
+        else:
+            raise RuntimeError(f"{self.__name__}: tracing does not settle: {'; '.join(notes[-3:])}")
+        variant.seconds = time.perf_counter() - started
+        after = kernels.stats()
+        variant.found = {word: after[word] - before[word] for word in ("shared", "read", "built")}
+        variant.notes = [f"{n}: it became a run-time input" for n in notes if "number" in n]
+        return variant
 
 
 def describe(x: Any) -> Any:

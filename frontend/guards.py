@@ -18,7 +18,7 @@ from .state import epoch, state
 from .storage import Storage
 from .tensor import Tensor
 from .trace import concrete_shape
-from .variant import Ref, Variant, get, put
+from .variant import Ref, Variant, get, put, writing
 
 MISS: Any = type("Miss", (), {"__repr__": lambda self: "miss"})()
 """What a quick function returns where the general way must decide."""
@@ -47,10 +47,12 @@ class _Generator:
         self.space: dict[str, Any] = {
             "MISS": MISS, "MISSING": MISSING, "state": state, "epoch": epoch, "variant": variant, "allocate": allocate,
             "Storage": Storage, "Tensor": Tensor, "put": put, "get": get, "is_same": is_same, "abs": abs, "bool": bool,
+            "writing": writing,
         }  # fmt: skip
         self.space |= sizes
         self.free: list[Any] = []
         self.leaf = 0
+        self.depth = 0
 
     def name(self, value: Any) -> str:
         """A name for an object in the function."""
@@ -61,6 +63,10 @@ class _Generator:
     def line(self, text: str, depth: int = 1) -> None:
         """One line of the function."""
         self.lines.append("  " * depth + text)
+
+    def act(self, text: str) -> None:
+        """One line behind the guards."""
+        self.line(text, self.depth)
 
     def miss(self, condition: str) -> None:
         """Leave to the general way where ``condition`` holds."""
@@ -199,27 +205,29 @@ class _Generator:
 
     def _run(self, leaves: list[Any]) -> None:
         self.space["free"], self.space["make"] = self.free, self.make
-        self.line("try: pair = free.pop()", 0)
-        self.line("except IndexError: pair = make()", 0)
-        self.line("slots = pair[0]; v = slots.values", 0)
+        if self.variant.targets:
+            self.act("with writing:")
+            self.depth = 1
+        self.act("try: pair = free.pop()")
+        self.act("except IndexError: pair = make()")
+        self.act("slots = pair[0]; v = slots.values")
         feeds = zip(self.instance.input_slots, self.variant.inputs, strict=True)
         for slot, i in feeds:
             if i.kind == "argument":
                 size = leaves[i.key].dtype.itemsize
-                self.line(
-                    f"v[{slot}] = (s{i.key}_.address or s{i.key}_.pointer()) + a{i.key}._offset * {size}",
-                    0,
+                self.act(
+                    f"v[{slot}] = (s{i.key}_.address or s{i.key}_.pointer()) + a{i.key}._offset * {size}"
                 )
             elif i.kind == "path":
-                self.line(f"v[{slot}] = p{slot}.address or p{slot}.pointer()", 0)
+                self.act(f"v[{slot}] = p{slot}.address or p{slot}.pointer()")
             elif i.kind == "number":
                 words = "slots.floats" if i.value.dtype is float64 else "v"
-                self.line(f"{words}[{slot}] = {i.key}", 0)
+                self.act(f"{words}[{slot}] = {i.key}")
         for k, o in enumerate(self.instance.outputs):
-            self.line(f"b{k} = allocate({o.nbytes}); v[{o.slot}] = b{k}.address", 0)
+            self.act(f"b{k} = allocate({o.nbytes}); v[{o.slot}] = b{k}.address")
         self.space["run"] = self.instance.run
-        self.line("run(slots)", 0)
-        self.line("free.append(pair)", 0)
+        self.act("run(slots)")
+        self.act("free.append(pair)")
         for place, kind, key in self.variant.targets:
             target = (
                 f"s{key}_"
@@ -228,7 +236,7 @@ class _Generator:
                 if kind == "path"
                 else self.name(key)
             )
-            self.line(f"{target}.versions[0] += 1; {target}._value = None", 0)
+            self.act(f"{target}.versions[0] += 1; {target}._value = None")
 
     def _results(self) -> None:
         for k, (o, (value, strides)) in enumerate(
@@ -239,7 +247,7 @@ class _Generator:
             array = (
                 f"b{k}.array({self.name(o.dtype)}, {self.name(o.shape)}, {self.name(o.strides)})"
             )
-            self.line(f"r{k} = Storage({type_}, {layout}, {array}, None)", 0)
+            self.act(f"r{k} = Storage({type_}, {layout}, {array}, None)")
         self.made: dict[Any, str] = {}
         values = [
             "MISSING" if a[2] is MISSING else self._expression(a[2]) for a in self.variant.assigns
@@ -247,20 +255,20 @@ class _Generator:
         result = self._expression(self.variant.result)
         if values:
             self._assigns(values)
-        self.line(f"return {result}", 0)
+        self.act(f"return {result}")
 
     def _assigns(self, values: list[str]) -> None:
         """Assign what was resolved before: a result may come by a path that is assigned."""
-        self.line("before = epoch.count", 0)
+        self.act("before = epoch.count")
         for (obj, name, _), value in zip(self.variant.assigns, values, strict=True):
             if isinstance(obj, Tensor):
                 owner = self.name(obj)
-                self.line(f"{owner}._grad = {value}", 0)
-                self.line(f"if {owner}._watched: epoch.count += 1", 0)
+                self.act(f"{owner}._grad = {value}")
+                self.act(f"if {owner}._watched: epoch.count += 1")
             else:
-                self.line(f"put({self.name(obj)}, {self.name(name)}, {value})", 0)
+                self.act(f"put({self.name(obj)}, {self.name(name)}, {value})")
         if self.variant.calm:
-            self.line("if variant.epoch == before: variant.epoch = epoch.count", 0)
+            self.act("if variant.epoch == before: variant.epoch = epoch.count")
 
     def _expression(self, x: Any) -> str:
         """The Python expression of a result."""
@@ -287,7 +295,7 @@ class _Generator:
         place = r.kind, r.key, r.view and r.view[0]
         if place not in self.made:
             name = f"t{len(self.made)}"
-            self.line(f"{name} = {self._found(r)}", 0)
+            self.act(f"{name} = {self._found(r)}")
             self.made[place] = name
         return self.made[place]
 

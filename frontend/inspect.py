@@ -60,7 +60,15 @@ def _times(v: dict[str, Any]) -> list[str]:
         f"  {v['inputs']}",
         f"  {v['nodes']} ops in {len(v['kernels'])} steps; memory: {memory}",
         f"  compiled in {v['seconds'] * 1e3:.1f} ms: {stages}",
+        f"  kernels: {_counted(v['found'])}",
     ]
+
+
+def _counted(found: dict[str, int]) -> str:
+    """How the kernels were come by."""
+    words = {"built": "built", "read": "from disk", "shared": "shared with others in memory"}
+    counts = [f"{found[k]} {text}" for k, text in words.items() if found.get(k)]
+    return ", ".join(counts) or "all of an executable that existed"
 
 
 def _table(v: dict[str, Any]) -> list[str]:
@@ -106,6 +114,7 @@ def _described(v: Variant, sizes: dict[str, int] | None) -> dict[str, Any]:
         "reason": v.reason,
         "seconds": v.seconds,
         "times": times,
+        "found": v.found,
         "nodes": len(v.traced.nodes),
         "inputs": ", ".join(f"{i.value.node.attributes[0]}: {i.value.type}" for i in v.inputs[:8])
         + (f" and {len(v.inputs) - 8} more" if len(v.inputs) > 8 else ""),

@@ -199,7 +199,7 @@ def _check_stands(trace: Trace) -> None:
     for i, (stand, _, old) in trace.stands.items():
         changed = stand.value.node.op.name != "input"
         if i in trace.saved and (changed or old.value.node.op.name != "input"):
-            FIXED.add(i)
+            FIXED.add(old)
             raise Retry("a tensor attribute is also reached another way")
 
 
@@ -262,7 +262,7 @@ def _collect_assigns(trace: Trace, v: Variant, resolve: _Resolver) -> None:
         ):
             continue
         if type(now) in (int, float) and type(now) is type(old):
-            PROMOTED.add((id(obj), name))
+            PROMOTED.add(obj, name)
             raise Retry(
                 f"{type(obj).__name__}.{name} is a Python number that the function changes at {span}"
             )
@@ -286,7 +286,8 @@ def _guards(trace: Trace, v: Variant, leaves: list[Any]) -> None:
         list(trace.reads.values()),
         trace.paths,
     )
-    v.held, v.keep = trace.held, leaves
+    v.held = trace.held
+    v.keep = [x for x in leaves if not isinstance(x, Tensor) or x._storage.leaf is not None]
     v.shared = [
         (next(i for i, leaf in enumerate(leaves) if leaf is x), x)
         for _, x in trace.shared

@@ -58,10 +58,27 @@ class Retry(Exception):
     """Trace again: something turned out to be a run-time input, or two sizes to be one."""
 
 
-PROMOTED: set[tuple[int, str]] = set()
-"""Attributes that were seen changing: run-time numbers of later traces."""
+class Promoted:
+    """Attributes that were seen changing: run-time numbers of later traces. Forgotten with their objects."""
 
-FIXED: set[int] = set()
+    def __init__(self) -> None:
+        self._names: dict[int, tuple[Any, set[str]]] = {}
+
+    def add(self, obj: Any, name: str) -> None:
+        """Remember an attribute."""
+        key = id(obj)
+        if key not in self._names:
+            self._names[key] = weakref.ref(obj, lambda _: self._names.pop(key, None)), set()
+        self._names[key][1].add(name)
+
+    def __contains__(self, attribute: tuple[Any, str]) -> bool:
+        found = self._names.get(id(attribute[0]))
+        return found is not None and attribute[1] in found[1]
+
+
+PROMOTED = Promoted()
+
+FIXED: weakref.WeakSet[Storage] = weakref.WeakSet()
 """Storages reached by an attribute and another way, and changed: read without a stand-in."""
 
 
@@ -236,7 +253,7 @@ class Trace(Reads):
         key = id(obj), name
         if self.own(obj):
             return value
-        if type(value) in (int, float) and key in PROMOTED:
+        if type(value) in (int, float) and (obj, name) in PROMOTED:
             return self.number(obj, name, value)
         if key not in self.reads and key not in self.journal and not callable_code(value):
             argument = isinstance(value, Tensor) and any(
@@ -253,7 +270,7 @@ class Trace(Reads):
 
     def _may_stand_in(self, value: Tensor) -> bool:
         s = value._storage
-        return s.owner is None and s.leaf is None and id(s) not in FIXED
+        return s.owner is None and s.leaf is None and s not in FIXED
 
     def stand_in(self, obj: Any, name: str, value: Tensor) -> Tensor:
         """What reaches it by this path is known, so another tensor may come by it in the next call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from .storage import Storage
 from .tensor import Tensor, value_of
 from .trace import PROMOTED, Input, Path, Read, concrete_shape, kind_of
 from .tree import rebuild
+
+writing = threading.RLock()
+"""Programs that write captured state run one at a time."""
 
 
 class Ref:
@@ -67,6 +71,9 @@ class Variant:
     def __init__(self) -> None:
         self.why = ""
         self.reason = ""
+        self.shown = ""
+        self.notes: list[str] = []
+        self.found: dict[str, int] = {}
         self.seconds = 0.0
         self.epoch = -1
         self.inputs: list[Input] = []
@@ -146,7 +153,7 @@ class Variant:
                 if isinstance(first, Tensor) and now._storage is first._storage:
                     continue
             if type(now) is type(r.value) and type(now) in (int, float):
-                PROMOTED.add((id(r.obj), r.name))
+                PROMOTED.add(r.obj, r.name)
             name = f"{type(r.obj).__name__}.{r.name}"
             if now is r.value:
                 return f"memory or requires_grad of {name} changed"
@@ -209,7 +216,12 @@ class Variant:
     def run(self, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
         """Run the program, then repeat the assignments; an exception in the run changes nothing."""
         if self.targets:
-            self._check_overlap(leaves)
+            with writing:
+                self._check_overlap(leaves)
+                return self._run(leaves, sizes)
+        return self._run(leaves, sizes)
+
+    def _run(self, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
         arrays, operands = [], []
         for kind, key in self.feeds:
             if kind == "argument":
