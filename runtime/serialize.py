@@ -313,7 +313,8 @@ class _Reader:
             raise self.fail(f"the entry of {n[:80]!r} is damaged") from None
         if len(n) > MOST_NAME:
             raise self.fail(f"a name is longer than {MOST_NAME}: {n[:80]!r}")
-        if not whole or code not in _DTYPES or len(shape) > 64:
+        known = isinstance(code, str) and code in _DTYPES and isinstance(shape, list)
+        if not whole or not known or len(shape) > 64 or math.prod(d or 1 for d in shape) >= 1 << 60:
             raise self.fail(f"tensor {n[:80]!r} has a dtype, shape or place that is not understood")
         nbytes = math.prod(shape) * _DTYPES[code].itemsize
         if high - low != nbytes or high > length:
@@ -370,7 +371,7 @@ class _Reader:
         if kind == "float":
             return float.fromhex(value) if "0x" in value else float(value)
         if kind == "dtype":
-            return next(d for d in DTYPES if d.name == value)
+            return {d.name: d for d in DTYPES}[value]
         if kind == "dict":
             return {self.key(k): self.build(v, arrays, complex_, depth + 1) for k, v in value}
         made = [self.build(v, arrays, complex_, depth + 1) for v in value]
