@@ -128,8 +128,12 @@ def first_call(cache):
     here = str(Path(__file__).resolve().parent)
     code = FIRST_CALL.format(here=here)
     environment = {**os.environ, "GRISTMILL_CACHE_DIR": str(cache)}
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(here).parent), environment.get("PYTHONPATH", "")])
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(here).parent), environment.get("PYTHONPATH", "")]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     return float(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
