@@ -88,6 +88,10 @@ def test_every_length_of_header() -> None:
         assert list(through({"x" * n: gm.ones(1)})) == ["x" * n]
 
 
+def test_a_tensor_called_as_the_formats_own_entry() -> None:
+    assert through({"__metadata__": gm.ones(2)})["__metadata__"].tolist() == [1, 1]
+
+
 def test_ties_and_kinds() -> None:
     w = nn.Parameter(gm.ones(2))
     leaf = gm.zeros(2, requires_grad=True)
