@@ -6,6 +6,7 @@ The text of the function is made from the variant's own tables; nothing of the u
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,8 @@ from .state import epoch, state
 from .storage import Storage
 from .tensor import Tensor
 from .trace import concrete_shape
-from .variant import Ref, Variant, get, put, writing
+from .tree import MAPPINGS, SCALARS, Ref, fields_of, is_named_tuple
+from .variant import Variant, get, put, writing
 
 MISS: Any = type("Miss", (), {"__repr__": lambda self: "miss"})()
 """What a quick function returns where the general way must decide."""
@@ -96,26 +98,35 @@ class _Generator:
 
     def _structure(self, path: str, x: Any, leaves: list[Any]) -> None:
         kind = type(x)
-        if kind in (tuple, list, dict):
+        if kind in MAPPINGS:
             self.miss(f"type({path}) is not {self.name(kind)} or len({path}) != {len(x)}")
-            for key, e in x.items() if kind is dict else enumerate(x):
-                if kind is dict:
-                    self.miss(f"{key!r} not in {path}" if isinstance(key, str) else "True")
+            for key, e in x.items():
+                self.miss(f"{key!r} not in {path}" if isinstance(key, str) else "True")
                 self._structure(f"{path}[{key!r}]", e, leaves)
-            return
-        if kind in (bool, str, type(None), bytes, complex):
+        elif kind in (tuple, list) or is_named_tuple(x):
+            self.miss(f"type({path}) is not {self.name(kind)} or len({path}) != {len(x)}")
+            for k, e in enumerate(x):
+                self._structure(f"{path}[{k}]", e, leaves)
+        elif kind in SCALARS:
             self.miss(f"type({path}) is not {self.name(kind)} or {path} != {self.name(x)}")
-            return
-        i, self.leaf = self.leaf, self.leaf + 1
-        if isinstance(leaves[i], Tensor) and isinstance(x, Tensor):
-            self._tensor(i, path, x)
-        elif kind in (int, float):
-            self.line(f"a{i} = {path}")
+        elif fields := fields_of(x):
+            self.miss(f"type({path}) is not {self.name(kind)}")
+            for field in fields:
+                self._structure(f"{path}.{field}", getattr(x, field), leaves)
         else:
+            self._leaf(path, x, leaves)
+
+    def _leaf(self, path: str, x: Any, leaves: list[Any]) -> None:
+        i, self.leaf = self.leaf, self.leaf + 1
+        self.line(f"a{i} = {path}")
+        if isinstance(x, Tensor):
+            self._tensor(i, x)
+        elif isinstance(leaves[i], Tensor):
+            self.miss("True")  # an array: the general way wraps it
+        elif type(x) not in (int, float):
             self.miss(f"{path} is not {self.name(x)}")
 
-    def _tensor(self, i: int, path: str, x: Tensor) -> None:
-        self.line(f"a{i} = {path}")
+    def _tensor(self, i: int, x: Tensor) -> None:
         if x.requires_grad:
             self.miss(f"a{i} is not {self.name(x)}")
             self.line(f"s{i}_ = a{i}._storage")
@@ -275,15 +286,17 @@ class _Generator:
         kind = type(x)
         if kind is Ref:
             return self._reference(x)
-        if kind is tuple or kind is list:
+        if kind is tuple or kind is list or is_named_tuple(x):
             inner = ", ".join(map(self._expression, x))
+            if is_named_tuple(x):
+                return f"{self.name(kind)}({inner})"
             return f"[{inner}]" if kind is list else f"({inner}{',' if len(x) == 1 else ''})"
-        if kind is dict:
-            return (
-                "{"
-                + ", ".join(f"{self.name(k)}: {self._expression(v)}" for k, v in x.items())
-                + "}"
-            )
+        if kind in MAPPINGS:
+            pairs = [f"({self.name(k)}, {self._expression(v)})" for k, v in x.items()]
+            return f"{self.name(kind)}([{', '.join(pairs)}])"
+        if fields := fields_of(x):
+            inner = ", ".join(f"{n}={self._expression(getattr(x, n))}" for n in fields)
+            return f"{self.name(dataclasses.replace)}({self.name(x)}, {inner})"
         return self.name(x)
 
     def _reference(self, r: Ref) -> str:

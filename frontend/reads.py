@@ -126,7 +126,20 @@ class Reads:
         """Read what a Python function reads."""
         code = f.__code__
         cells = dict(zip(code.co_freevars, f.__closure__ or (), strict=False))
-        self.enter_code(code, f.__globals__, cells, arguments or {})
+        self.enter_code(code, f.__globals__, cells, self._defaults(f) | (arguments or {}))
+
+    def _defaults(self, f: Any) -> dict[str, Any]:
+        """Default arguments; containers among them are guarded, they live as long as the function."""
+        code, values = f.__code__, f.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
+        named = dict(zip(names, values, strict=True)) | (f.__kwdefaults__ or {})
+        if not is_foreign(code, f.__globals__.get("__name__") or ""):
+            for holder, keys in ((values, names), (f.__kwdefaults__, f.__kwdefaults__ or ())):
+                for i, key in enumerate(keys):
+                    at = i if holder is values else key
+                    if isinstance(named[key], OPEN):
+                        self.guard(holder, at, key, named[key], True)
+        return named
 
     def enter_code(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import types
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +21,8 @@ from .state import state
 from .storage import Storage
 from .tensor import Tensor
 from .trace import FIXED, PROMOTED, Retry, Trace, symbolic_type
-from .tree import WATCHED, rebuild
-from .variant import Decision, Ref, Variant, get, put, view_of
+from .tree import WATCHED, Ref, flatten, rebuild
+from .variant import Decision, Variant, get, put, view_of
 
 Swaps = dict[int, tuple[Tensor, Storage, Any]]
 
@@ -90,7 +91,16 @@ def _run(
     for cls in WATCHED:
         cls.__getattribute__ = reading  # type: ignore[method-assign, assignment]
     trace_function(trace, function, a)
-    return function(*a, **k)
+    before: list[Any] = []
+    structure = flatten((a, k), before)
+    result = function(*a, **k)
+    after: list[Any] = []
+    if flatten((a, k), after) != structure or any(map(operator.is_not, before, after)):
+        raise TraceError(
+            "the traced function changed a container among its arguments: the change would not be repeated; "
+            "make a new one, or return what should change"
+        )
+    return result
 
 
 def trace_function(trace: Trace, function: Any, args: Any) -> None:

@@ -7,6 +7,8 @@ attributes; this floor names none of them.
 from __future__ import annotations
 
 import dataclasses
+import types
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +32,30 @@ def is_watched(x: Any) -> bool:
     return isinstance(x, tuple(WATCHED))
 
 
-SCALARS = (bool, str, type(None), bytes, complex)
+SCALARS = (bool, str, type(None), bytes, complex, range, frozenset, type(Ellipsis))
+MAPPINGS = (dict, OrderedDict)
+
+
+class Ref:
+    """Where a result comes from: ``argument``, ``tensor``, ``held``, ``path``, ``slot`` or ``number``."""
+
+    __slots__ = ("key", "kind", "view")
+
+    def __init__(self, kind: str, key: Any, view: Any = None) -> None:
+        self.kind, self.key, self.view = kind, key, view
+
+
+def is_named_tuple(x: Any) -> bool:
+    """Whether ``x`` is a namedtuple, which is made from its elements one by one."""
+    return isinstance(x, tuple) and hasattr(x, "_fields")
+
+
+def fields_of(x: Any) -> list[str]:
+    """The fields of a dataclass object that holds tensors; of anything else none: it is a leaf."""
+    if not dataclasses.is_dataclass(x) or isinstance(x, type):
+        return []
+    names = [f.name for f in dataclasses.fields(x) if f.init]
+    return names if any(isinstance(getattr(x, n), Tensor | Ref) for n in names) else []
 
 
 def flatten(x: Any, leaves: list[Any]) -> Any:
@@ -44,16 +69,27 @@ def flatten(x: Any, leaves: list[Any]) -> Any:
         return kind
     if kind in SCALARS:
         return kind, x
-    if kind is tuple or kind is list:
+    if kind is tuple or kind is list or is_named_tuple(x):
         return (kind, *[flatten(e, leaves) for e in x])
-    if kind is dict:
+    if kind in MAPPINGS:
         return (kind, *[(k, flatten(e, leaves)) for k, e in x.items()])
     if kind is np.ndarray:
         leaves.append(Tensor(from_array(x)))
         return Tensor
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return (kind, *[flatten(e, leaves) for e in x])
+    names = fields_of(x)
+    if names:
+        return (kind, *[(n, flatten(getattr(x, n), leaves)) for n in names])
+    return _foreign(x, kind, leaves)
+
+
+def _foreign(x: Any, kind: type, leaves: list[Any]) -> Any:
+    """A leaf that is no tensor: NumPy's scalars count as numbers, plain functions as their code."""
+    if isinstance(x, np.generic) and isinstance(x.item(), int | float):
+        leaves.append(x.item())
+        return type(x.item())
     leaves.append(x)
+    if kind is types.FunctionType and not x.__closure__ and not x.__defaults__:
+        return kind, id(x.__code__), id(x.__globals__)
     return kind, id(x)
 
 
@@ -64,16 +100,13 @@ def rebuild(x: Any, swap: Callable[[Any], Any]) -> Any:
         return x
     if kind is tuple or kind is list:
         return kind(rebuild(e, swap) for e in x)
-    if kind is dict:
-        return {k: rebuild(e, swap) for k, e in x.items()}
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
+    if kind in MAPPINGS:
+        return kind((k, rebuild(e, swap)) for k, e in x.items())
+    if isinstance(x, Tensor):
+        return swap(x)
+    if is_named_tuple(x):
         return kind(*(rebuild(e, swap) for e in x))
-    if dataclasses.is_dataclass(x) and not isinstance(x, type) and _holds_tensors(x):
-        return dataclasses.replace(
-            x, **{f.name: rebuild(getattr(x, f.name), swap) for f in dataclasses.fields(x)}
-        )
+    names = fields_of(x)
+    if names:
+        return dataclasses.replace(x, **{n: rebuild(getattr(x, n), swap) for n in names})
     return swap(x)
-
-
-def _holds_tensors(x: Any) -> bool:
-    return any(isinstance(getattr(x, f.name), Tensor) for f in dataclasses.fields(x))

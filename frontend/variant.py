@@ -19,19 +19,10 @@ from .state import epoch, state
 from .storage import Storage
 from .tensor import Tensor, value_of
 from .trace import PROMOTED, Input, Path, Read, concrete_shape, kind_of
-from .tree import rebuild
+from .tree import Ref, rebuild
 
 writing = threading.RLock()
 """Programs that write captured state run one at a time."""
-
-
-class Ref:
-    """Where a result comes from: ``argument``, ``tensor``, ``held``, ``path``, ``slot`` or ``number``."""
-
-    __slots__ = ("key", "kind", "view")
-
-    def __init__(self, kind: str, key: Any, view: Any = None) -> None:
-        self.kind, self.key, self.view = kind, key, view
 
 
 def get(obj: Any, name: str) -> Any:
