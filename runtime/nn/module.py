@@ -37,6 +37,8 @@ class Module(Walks, LoadsState):
 
     training: bool
     forward: Callable[..., Any]
+    _announced = frozenset([*_TABLES, "_forward_hooks", "_forward_pre_hooks", "_transient"])
+    """Containers whose changes a module tells compiled functions itself."""
 
     def __init__(self) -> None:
         values = self.__dict__
@@ -70,8 +72,8 @@ class Module(Walks, LoadsState):
         if state.trace is not None:
             state.trace.assign(self, name, old)
         elif (
-            name in self.__dict__.get("_watched", ()) and old is not new and not _is_equal(old, new)
-        ):
+            old is MISSING or new is MISSING or name in self.__dict__.get("_watched", ())
+        ) and not (old is new or _is_equal(old, new)):
             bump()
 
     def __setattr__(self, name: str, value: Any) -> None:

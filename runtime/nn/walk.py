@@ -16,10 +16,12 @@ class Walks:
     """The part of Module that visits what it holds."""
 
     def _entries(self, table: str) -> list[tuple[str, Any]]:
-        """One of the tables; a trace notes what it reads."""
-        entries = list(object.__getattribute__(self, "__dict__")[table].items())
+        """One of the tables; a trace notes what it reads, and which names there are."""
+        found = object.__getattribute__(self, "__dict__")[table]
+        entries = list(found.items())
         if state.trace is not None:
-            return [(name, state.trace.read(self, name, value)) for name, value in entries]
+            entries = [(name, state.trace.read(self, name, value)) for name, value in entries]
+            state.trace.read(self, table, found)
         return entries
 
     def named_modules(
