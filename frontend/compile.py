@@ -51,6 +51,7 @@ class Compiled:
     def __init__(
         self, function: Callable[..., Any], dynamic: bool | None = None, disable: bool = False
     ) -> None:
+        self.__name__ = type(function).__name__
         functools.update_wrapper(self, function)
         self.function, self.dynamic, self.disabled = function, dynamic, disable
         self.bindings = Bindings()

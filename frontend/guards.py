@@ -200,6 +200,7 @@ class _Generator:
                 if path.kind == "path":
                     self.miss(f"s{i}_.versions is p{slot}.versions")
         for i in [key for _, kind, key in targets if kind == "argument"]:
+            self.miss(f"not s{i}_.data.flags.writeable")
             for j in tensors:
                 if j != i:
                     self.miss(f"s{i}_.versions is s{j}_.versions")

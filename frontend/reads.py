@@ -25,13 +25,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ir.errors import TraceError
-from ..ir.source import is_inside
+from .state import state
 from .tensor import Tensor
 from .tree import is_watched
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 SCALAR = (int, float, bool, str, type(None))
-OPEN = (list, dict)
+OPEN = (list, dict, OrderedDict, set)
+"""Containers that a function may change in place."""
+
+LARGE = 4096
+"""Longer containers are compared by identity and length."""
+
 _FOREIGN = (os.path.dirname(os.__file__), os.path.dirname(np.__file__), "<frozen")
 _FROZEN = {
     time.time,
@@ -75,14 +80,19 @@ def content(v: Any, depth: int = 3) -> Any:
     kind = type(v)
     if kind in SCALAR:
         return kind, v
-    if isinstance(v, list | tuple) and depth and len(v) <= 64:
-        return (kind, *[content(e, depth - 1) for e in v])
-    if kind in (dict, OrderedDict) and depth and len(v) <= 64:
-        return (kind, *[(k, content(e, depth - 1)) for k, e in v.items()])
     if isinstance(v, Tensor):
         return id(v), id(v._storage), v._storage.leaf is None
     if kind is np.ndarray:
         return kind, v.shape, v.dtype.str, v.tobytes() if v.size <= 4096 else id(v)
+    if isinstance(v, list | tuple) or kind in (dict, OrderedDict, set):
+        if not depth or len(v) > LARGE:
+            return id(v), len(v)
+        inner = depth - 1 if len(v) <= 64 else 0
+        if kind is set:
+            return kind, frozenset(content(e, inner) for e in v)
+        if kind in (dict, OrderedDict):
+            return (kind, *[(k, content(e, inner)) for k, e in v.items()])
+        return (kind, *[content(e, inner) for e in v])
     return id(v)
 
 
@@ -93,6 +103,17 @@ def is_same(now: Any, guard: Guard) -> bool:
     if now is guard.value and type(now) in SCALAR:
         return True
     return bool(content(now) == guard.content)
+
+
+def plain(obj: Any, name: str) -> Any:
+    """An attribute of a watched object itself, read unseen by the trace; MISSING where its class gives it."""
+    if hasattr(type(obj), name):
+        return getattr(obj, "__dict__", {}).get(name, MISSING)
+    before, state.trace = state.trace, None
+    try:
+        return getattr(obj, name, MISSING)
+    finally:
+        state.trace = before
 
 
 def short(v: Any) -> str:
@@ -202,7 +223,7 @@ class Reads:
         elif (
             not isinstance(f, type | types.ModuleType)
             and not is_watched(f)
-            and "__call__" in type(f).__dict__
+            and isinstance(type(f).__dict__.get("__call__"), types.FunctionType)
         ):
             self.enter(f.__call__)
 
@@ -226,6 +247,10 @@ class Reads:
         value = look(holder, key)
         links = [(holder, key, text, value)] if guarded else []
         for how, step in steps:
+            inner = plain(value, step) if how == "attribute" and is_watched(value) else MISSING
+            if inner is not MISSING:  # the trace guards which object it is, when it is read
+                text, value = f"{text}.{step}", inner
+                continue
             if isinstance(value, Tensor) or (is_watched(value) and how == "attribute"):
                 found = getattr(type(value), step, None) if how == "attribute" else None
                 value = (
@@ -273,6 +298,16 @@ class Reads:
                 holder, key, text, value, content(value) if last else None, kept
             )
 
+    def guard_container(self, obj: Any, name: str, value: Any) -> None:
+        """A container held by a watched object may change in place, unseen: its content is compared at each call."""
+        if isinstance(obj, dict) or name in getattr(type(obj), "_announced", ()):
+            return
+        places = [vars(obj), *map(vars, type(obj).__mro__)]
+        for place in places:
+            if place.get(name) is value:
+                self.guard(place, name, f"{type(obj).__name__}.{name}", value, True)
+                return
+
     def check_unchanged(self) -> None:
         """Refuse by name, and put back, what the traced function changed."""
         for g in self.guards.values():
@@ -290,7 +325,7 @@ def restore(g: Guard, now: Any) -> None:
     """Put back what a link held before the trace."""
     if now is g.value and isinstance(now, list):
         now[:] = g.copy
-    elif now is g.value and isinstance(now, dict):
+    elif now is g.value and isinstance(now, dict | set):
         now.clear()
         now.update(g.copy)
     elif g.key is None:
@@ -371,17 +406,9 @@ def closure_of(code: types.CodeType) -> dict[str, Any]:
     return {}
 
 
-def frame_of(code: types.CodeType) -> Any:
-    """The innermost frame that runs ``code``."""
+def frame_of(code: types.CodeType, outermost: types.CodeType | None) -> Any:
+    """The innermost frame that runs ``code``; None where it lies outside of ``outermost``."""
     frame: Any = sys._getframe(1)
     while frame is not None and frame.f_code is not code:
-        frame = frame.f_back
-    return frame
-
-
-def user_frame() -> Any:
-    """The innermost frame that is the user's."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and is_inside(frame):
-        frame = frame.f_back
+        frame = None if frame.f_code is outermost else frame.f_back
     return frame

@@ -90,6 +90,7 @@ def _run(
     a, k = rebuild(call, swap)
     for cls in WATCHED:
         cls.__getattribute__ = reading  # type: ignore[method-assign, assignment]
+    trace.entry = _run.__code__
     trace_function(trace, function, a)
     before: list[Any] = []
     structure = flatten((a, k), before)

@@ -10,7 +10,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import CodeType
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..ir import sizes
 from ..ir.dtypes import DType, float64, int64
@@ -21,7 +24,7 @@ from ..ir.sizes import Dim, Poly, Shape
 from ..ir.source import Site, Span, caller, explain
 from .eager import Eager, Residuals, is_tracked, located
 from .numbers import Number
-from .reads import Reads, closure_of, content, frame_of
+from .reads import OPEN, Reads, closure_of, content, frame_of
 from .state import state
 from .storage import Stamp, Storage
 from .tensor import Tensor
@@ -90,6 +93,7 @@ class Trace(Reads):
         self.site: Site | None = None
         self.residuals = Residuals()
         self.hints = hints
+        self.entry: CodeType | None = None
         self.nodes: list[Node] = []
         self.inputs: list[Input] = []
         self.saved: dict[int, tuple[Storage, Value, int, Any]] = {}
@@ -128,9 +132,10 @@ class Trace(Reads):
         """The user's place; code that was not read yet is read now."""
         span = caller(3)
         if span is not None and id(span.code) not in self.codes:
-            self.codes[id(span.code)] = span.code
-            frame = frame_of(span.code)
-            self.enter_code(span.code, frame.f_globals, closure_of(span.code), frame.f_locals)
+            frame = frame_of(span.code, self.entry)
+            if frame is not None:
+                self.codes[id(span.code)] = span.code
+                self.enter_code(span.code, frame.f_globals, closure_of(span.code), frame.f_locals)
         return Site(span, state.path[-1] if state.path else "")
 
     # ---- storages ----
@@ -262,6 +267,8 @@ class Trace(Reads):
             self.reads[key] = Read(
                 obj, name, value, None if argument else content(value), caller(2)
             )
+            if type(value) in OPEN or type(value) is np.ndarray:
+                self.guard_container(obj, name, value)
             if isinstance(value, Tensor) and self._may_stand_in(value):
                 return self.stand_in(obj, name, value)
         elif key in self.paths and key not in self.journal:

@@ -147,7 +147,10 @@ class Variant:
                 PROMOTED.add(r.obj, r.name)
             name = f"{type(r.obj).__name__}.{r.name}"
             if now is r.value:
-                return f"memory or requires_grad of {name} changed"
+                tensor = isinstance(now, Tensor)
+                return (
+                    f"{'memory or requires_grad' if tensor else 'the contents'} of {name} changed"
+                )
             return f"{name} changed from {short(r.value)} to {short(now)} (read at {r.span})"
         for t, s, leaf in self.held:
             if t._storage is not s:
@@ -172,9 +175,10 @@ class Variant:
         if self.kinds is None:
             self.kinds = kinds
         elif kinds != self.kinds:
-            self.why = "a number became a " + ", ".join(
-                k.__name__ for k in kinds if k not in (int, float)
-            )
+            k = next(i for i, kind in enumerate(kinds) if kind is not self.kinds[i])
+            holder, key = self.numbers[k]
+            what = f"argument {key}" if holder is None else f"{type(holder).__name__}.{key}"
+            self.why = f"{what} changed from {self.kinds[k].__name__} to {kinds[k].__name__}"
             return False
         if not self.decisions:
             return True
@@ -208,7 +212,7 @@ class Variant:
         """Run the program, then repeat the assignments; an exception in the run changes nothing."""
         if self.targets:
             with writing:
-                self._check_overlap(leaves)
+                self._check_targets(leaves)
                 return self._run(leaves, sizes)
         return self._run(leaves, sizes)
 
@@ -311,8 +315,15 @@ class Variant:
         }
         return self._resolve(spec, leaves, [], sizes, {}, paths)
 
-    def _check_overlap(self, leaves: Sequence[Any]) -> None:
-        """Two inputs may share memory only where neither is changed."""
+    def _check_targets(self, leaves: Sequence[Any]) -> None:
+        """What is written must be writable, and share memory with no other input."""
+        for place, kind, key in self.targets:
+            data = self.storage(kind, key, leaves).data
+            if data is not None and not data.flags.writeable:
+                what = self.inputs[place].value.node.attributes[0]
+                raise ValueError(
+                    f"{what} lies in read-only memory and the function changes it: pass a copy"
+                )
         changed = {id(self.storage(kind, key, leaves).versions) for _, kind, key in self.targets}
         owner: dict[int, int] = {}
         for i, (kind, key) in enumerate(self.feeds):
