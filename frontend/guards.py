@@ -31,8 +31,7 @@ def quick(
 ) -> Callable[..., Any] | None:
     """The quick function of a variant for these sizes, or None where it needs the general way."""
     tensors = [x for x in leaves if isinstance(x, Tensor)]
-    simple = not variant.shared and not variant.differentiable and not variant.consumed
-    if not simple or len({id(x) for x in tensors}) != len(tensors) or len(tensors) > 8:
+    if variant.shared or len({id(x) for x in tensors}) != len(tensors) or len(tensors) > 8:
         return None
     if any(x.requires_grad and (x._steps or x._storage.leaf is None) for x in tensors):
         return None
@@ -237,6 +236,10 @@ class _Generator:
                 self.act(f"{words}[{slot}] = {i.key}")
         for k, o in enumerate(self.instance.outputs):
             self.act(f"b{k} = allocate({o.nbytes}); v[{o.slot}] = b{k}.address")
+        if self.variant.differentiable and state.grad_enabled:
+            values = "".join(f"n{k}, " for k in range(len(self.variant.numbers)))
+            sizes = self.name(self.sizes)
+            self.act(f"operands = variant.operands({self._leaves()}, ({values}), {sizes})")
         self.space["run"] = self.instance.run
         self.act("run(slots)")
         self.act("free.append(pair)")
@@ -260,6 +263,12 @@ class _Generator:
                 f"b{k}.array({self.name(o.dtype)}, {self.name(o.shape)}, {self.name(o.strides)})"
             )
             self.act(f"r{k} = Storage({type_}, {layout}, {array}, None)")
+        if self.variant.differentiable or self.variant.consumed:
+            joined = self.variant.differentiable and state.grad_enabled
+            slots = ", ".join(f"r{k}" for k in range(len(self.variant.slots)))
+            self.act(
+                f"variant.join([{slots}], {'operands' if joined else '()'}, {self.name(self.sizes)})"
+            )
         self.made: dict[Any, str] = {}
         values = [
             "MISSING" if a[2] is MISSING else self._expression(a[2]) for a in self.variant.assigns
@@ -318,5 +327,8 @@ class _Generator:
             if r.view is None:
                 return f"Tensor(r{r.key})"
             return f"variant.view_of_slot(r{r.key}, {self.name(r.view)}, {self.name(self.sizes)})"
-        leaves = ", ".join(f"a{i}" for i in range(self.leaf))
-        return f"variant.resolve({self.name(r)}, ({leaves}{',' if self.leaf else ''}), {self.name(self.sizes)})"
+        return f"variant.resolve({self.name(r)}, {self._leaves()}, {self.name(self.sizes)})"
+
+    def _leaves(self) -> str:
+        """The leaves of the call, as a tuple."""
+        return f"({''.join(f'a{i}, ' for i in range(self.leaf))})"

@@ -100,7 +100,8 @@ def _described(v: Variant, sizes: dict[str, int] | None) -> dict[str, Any]:
     """One variant as data; memory and bytes where its sizes are known."""
     known = sizes if sizes is not None else (None if v.traced.sizes else {})
     found = v.executable.explain(known)
-    times = {"trace": int(v.seconds * 1e9) - sum(found["times"].values()), **found["times"]}
+    spent = found["times"] if any(v.found.values()) else {}  # nothing, where the executable existed
+    times = {"trace": int(v.seconds * 1e9) - sum(spent.values()), **spent}
     arena = found.get("memory", {}).get("arena", 0)
     outputs = 0
     if known is not None:

@@ -226,7 +226,7 @@ class Variant:
             else:
                 arrays.append(self.storage(kind, key, leaves).data)
         if self.differentiable and state.grad_enabled:
-            operands = self._operands(leaves, arrays)
+            operands = self.operands(leaves, self.values, sizes)
         outputs = run(self.executable, arrays, sizes)
         slots = [self._slot(i, array, sizes) for i, array in enumerate(outputs)]
         for _, kind, key in self.targets:
@@ -234,10 +234,7 @@ class Variant:
             storage.advance()
             storage._value = None
         result = self._assign(leaves, slots, sizes)
-        if operands:
-            self.pullback.attach(slots, operands, sizes)
-        for i in self.consumed:
-            slots[i].value = spent_value(self.slots[i][0], slots[i])
+        self.join(slots, operands, sizes)
         return result
 
     def _slot(self, i: int, array: np.ndarray, sizes: dict[str, int]) -> Storage:
@@ -338,17 +335,26 @@ class Variant:
 
     # ---- compiled forward, eager backward ----
 
-    def _operands(self, leaves: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:
-
+    def operands(
+        self, leaves: Sequence[Any], values: Sequence[Any], sizes: dict[str, int]
+    ) -> list[Any]:
+        """The inputs as values on the tape, as they are before the run."""
         out = []
-        for i, (kind, key) in enumerate(self.feeds):
+        for kind, key in self.feeds:
             if kind == "number":
-                out.append(eager_value(np.asarray(arrays[i])))
+                out.append(eager_value(np.asarray(key(*values, **sizes))))
             elif kind == "argument":
                 out.append(value_of(leaves[key]))
             else:
                 out.append(self.storage(kind, key, leaves).value)
         return out
+
+    def join(self, slots: list[Storage], operands: Sequence[Any], sizes: dict[str, int]) -> None:
+        """Let the outputs that need gradients join the tape; those whose graph was used up say so."""
+        if operands:
+            self.pullback.attach(slots, operands, sizes)
+        for i in self.consumed:
+            slots[i].value = spent_value(self.slots[i][0], slots[i])
 
 
 def _concrete(value: Any, sizes: dict[str, int]) -> Any:

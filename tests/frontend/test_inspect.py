@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gristmill.ir.parse import parse_graph as parse
 
 
 def stepped() -> tuple[gm.nn.Module, object]:
+    gc.collect()  # else what earlier tests compiled may be shared
     net, opt = network()
     step = gm.compile(training(net, opt))
     for n in (8, 8, 5):
