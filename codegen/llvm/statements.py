@@ -31,6 +31,9 @@ class Functions(Protocol):
     def define(self, name: str, parameters: list[str], writer: Any, attributes: str) -> None:
         """Keep one finished function."""
 
+    def apart(self, b: Buffer) -> str:
+        """The attribute of a pointer that shares memory with no other, or nothing."""
+
 
 class Writer(Expressions):
     """One function while it is written."""
@@ -129,7 +132,8 @@ class Writer(Expressions):
             for n, v in self.env.items()
         }
         w.loop_over(s)
-        parameters = [f"ptr noalias %p.{n}" for n in pointers] + [f"i64 %i.{n}" for n in around]
+        parameters = [f"ptr {self.module.apart(self.buffers[n])}%p.{n}" for n in pointers]
+        parameters += [f"i64 %i.{n}" for n in around]
         self.module.define(w.symbol, parameters, w, "noinline")
         operands = [f"ptr %p.{n}" for n in pointers] + [f"i64 {self.env[n].text}" for n in around]  # type: ignore[union-attr]
         self.raw(f"call void @{w.symbol}({', '.join(operands)})")

@@ -74,13 +74,21 @@ class Module:
         self.declarations: set[str] = set()
         self.buffers = [*kernel.params, *workspace]
 
+    def apart(self, b: Buffer) -> str:
+        """``noalias``, but for a parameter that may be updated in place: an input and an output that are alike."""
+        other = {"in": "out", "out": "in"}.get(b.role)
+        alike = [
+            (p.role, p.dtype, p.shape) == (other, b.dtype, b.shape) for p in self.kernel.params
+        ]
+        return "" if any(alike) else "noalias "
+
     def phase(self, number: int, body: tuple[Any, ...]) -> Phase:
         """Write one phase: an entry that unpacks the arguments, and a body with distinct pointers."""
         symbol = f"{self.kernel.name}_{number}"
         first = body[0]
         parallel = isinstance(first, Loop) and first.kind == "parallel"
         parameters = (
-            [f"ptr noalias %p.{b.name}" for b in self.buffers]
+            [f"ptr {self.apart(b)}%p.{b.name}" for b in self.buffers]
             + [f"i64 %i.{n}" for n in self.free]
             + ["i64 %lo", "i64 %hi"]
         )
