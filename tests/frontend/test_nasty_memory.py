@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -128,3 +129,26 @@ def test_strides_of_results_are_those_of_eager() -> None:
         for eager, compiled in zip(f(x), gm.compile(f)(x), strict=True):
             assert eager.stride() == compiled.stride()
             assert np.array_equal(numbers(eager), numbers(compiled))
+
+
+def test_a_state_that_is_read_and_written_by_one_kernel() -> None:
+    """Its memory is an input and an output of the kernel: the machine code must not take them for apart."""
+
+    def make(comp: Any) -> Any:
+        s = draw(4, 4)
+
+        def f(x: gm.Tensor) -> gm.Tensor:
+            y = x + s
+            s.copy_(x * 0.5)
+            return y
+
+        c = comp(f)
+        return lambda i: [numbers(c(draw(4, 4, seed=i))), numbers(s)]
+
+    compare(make, [1])
+    s = draw(4, 4)
+    f = gm.compile(lambda x: (x + s, s.copy_(x * 0.5))[0])
+    f(draw(4, 4))
+    parameters = re.search(r"define[^(]*_body\(([^)]*)\)", f.dump("llvm"))
+    assert parameters is not None
+    assert parameters[1].count("ptr %p.") >= 2

@@ -9,7 +9,7 @@ from random_programs import Refused, is_same, program, run
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "start, count", [(0, 60), pytest.param(1000, 5000, marks=pytest.mark.full)]
+    "start, count", [(0, 60), (50021, 1), pytest.param(1000, 5000, marks=pytest.mark.full)]
 )
 def test_random_programs(start: int, count: int) -> None:
     refused = 0
@@ -23,7 +23,7 @@ def test_random_programs(start: int, count: int) -> None:
                 refused += 1
                 continue
             assert is_same(eager, compiled), f"seed {seed}:\n{text}"
-    assert refused < count / 5
+    assert refused <= count / 5
 
 
 def test_the_comparison_can_fail() -> None:
