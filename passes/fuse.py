@@ -8,6 +8,7 @@ before it, else by a copy at the end; whatever may fail comes before the first w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -351,7 +352,9 @@ class _Fuser:
         """Make values in the memory of the graph's outputs, or copy them there; old values before any write."""
         early: list[Task] = []
         late: list[Task] = []
-        read = {v for t in tasks for v in t.reads}
+        read = {v for t in tasks for v in t.reads} | {self.places.base(v) for _, v in self.finals}
+        given = Counter(self.places.base(v) for v in self.graph.outputs)
+        read |= {v for v, times in given.items() if times > 1}  # its copies take it for row-major
         for v, out, strides in zip(
             self.graph.outputs, self.outputs, self.output_strides, strict=True
         ):
