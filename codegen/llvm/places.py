@@ -208,7 +208,10 @@ class Places(Registers):
         return v.convert("zext", "i8") if dtype.name == "bool" else v
 
     def put(self, b: Buffer, index: tuple[Any, ...], v: Value, nontemporal: bool = False) -> None:
-        """Write an element (or one per lane)."""
+        """Write an element (or one per lane).
+
+        A single lane is no masked store: LLVM 22 stores a narrowed value in its wide type then (its issue 179489).
+        """
         if b.memory == "registers":
             self.set(b, self.element(b, index), v)
             return
@@ -234,6 +237,9 @@ class Places(Registers):
                 self.put_past_caches(v, pointer, align)
             else:
                 self.raw(f"store {v.type} {v.text}, ptr {pointer}, align {align}")
+        elif self.count == 1:
+            one = self.extract(v, 0)
+            self.raw(f"store {one.type} {one.text}, ptr {pointer}, align {align}")
         else:
             f = f"llvm.masked.store.v{lanes}{suffix(v.kind)}.p0"
             self.declarations.add(f"declare void @{f}({v.type}, ptr, <{lanes} x i1>)")

@@ -255,3 +255,16 @@ def test_constants_of_halves():
             "z": np.zeros(3, parse("kernel f(in x: bf16[1]) {\n}").params[0].dtype.numpy),
         },
     )
+
+
+@pytest.mark.parametrize("wide, narrow", [("i64", "i8"), ("i64", "i32"), ("i32", "i16"), ("f32", "bf16")])
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+def test_a_single_lane_stores_no_more_than_its_element(wide, narrow, lanes):
+    """LLVM 22 stores a narrowed value in its wide type where a constant mask has one lane on."""
+    kinds = [parse(f"kernel f(in x: {d}[1]) {{\n}}").params[0].dtype.numpy for d in (wide, narrow)]
+    check(
+        f"""kernel f(in x: {wide}[16], out y: {narrow}[16]) {{
+  vector i in 1 of {lanes} {{ y[i] = cast<{narrow}>(x[i]) }}
+}}""",
+        {"x": np.arange(2, 18).astype(kinds[0]), "y": np.ones(16, kinds[1])},
+    )
