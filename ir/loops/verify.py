@@ -32,6 +32,7 @@ class _Checker:
         self.sizes = {s.name for s in kernel.sizes}
         self.buffers: dict[str, tuple[Buffer, int]] = {}
         self.loops: list[Loop] = []
+        self.lane = ""
         self.phase = 0
         self.born: dict[str, int] = {}
 
@@ -64,6 +65,8 @@ class _Checker:
         if type(value) is Poly and not value.names <= known:
             name = min(value.names - known)
             raise self.broken(f"{what} depends on {name!r}, which is no size")
+        if self.lane and type(value) is Poly and any(m.count(self.lane) > 1 for m in value.terms):
+            raise self.unready(f"{what} is not linear in vector loop {self.lane!r}: {value}")
 
     def declare(self, b: Buffer) -> None:
         """A buffer comes into scope."""
@@ -117,9 +120,13 @@ class _Checker:
             self.in_sizes(s.limit, around, f"the limit of {s.axis!r}")
         if self.ready:
             self.kind(s, depth)
+        outer = self.lane
+        if s.kind == "vector" and self.ready:
+            self.lane = s.axis
         self.loops.append(s)
         self.body(s.body, depth + 1)
         self.loops.pop()
+        self.lane = outer
 
     def kind(self, s: Loop, depth: int) -> None:
         """What a writer needs of a kind."""
@@ -149,6 +156,8 @@ class _Checker:
         self.expr(s.value)
         if s.value.dtype is not b.dtype:
             raise self.broken(f"{s.buffer!r} is {b.dtype}, the value stored is {s.value.dtype}")
+        if s.reduce and b.dtype.name in ("f16", "bf16"):
+            raise self.broken(f"{s.buffer!r} is reduced in {b.dtype}: reduce in f32, then cast")
         if b.role == "in":
             raise self.broken(f"parameter {s.buffer!r} is stored to, but its role is 'in'")
         if s.reduce == "fma" and not (type(s.value) is Apply and s.value.fn == "mul"):
@@ -204,6 +213,8 @@ class _Checker:
                 if step == 0 or (o.kind == "vector" and step == 1):
                     continue
                 raise self.unready(f"register {b.name}[{i}] moves with {o.kind} loop {o.axis!r}")
+        if self.lane and sum([type(i) is Poly and self.lane in i.names for i in index]) > 1:
+            raise self.unready(f"{b.name!r} moves with {self.lane!r} along several dimensions")
         if any(type(i) is Poly and not self.sizes.isdisjoint(i.names) for i in index):
             raise self.unready(f"the place of register {b.name!r} depends on a size")
 
