@@ -231,9 +231,8 @@ class Builder:
             return self.call(kind, 0, function, *args)
         out = Value(self, kind, lanes, "poison")
         for i in range(lanes):
-            one = self.call(kind, 0, function, *[self.extract(a, i) for a in args])
-            out = self.emit(
-                kind, lanes, f"insertelement {out.type} {out.text}, {one.type} {one.text}, i32 {i}"
+            out = self.insert(
+                out, self.call(kind, 0, function, *[self.extract(a, i) for a in args]), i
             )
         return out
 
@@ -297,6 +296,11 @@ class Builder:
     def extract(self, value: Value, lane: int) -> Value:
         """One lane."""
         return self.emit(value.kind, 0, f"extractelement {value.type} {value.text}, i32 {lane}")
+
+    def insert(self, value: Value, one: Value, lane: int) -> Value:
+        """A vector with one lane replaced."""
+        text = f"insertelement {value.type} {value.text}, {one.type} {one.text}, i32 {lane}"
+        return self.emit(value.kind, value.lanes, text)
 
     def shuffle(self, x: Value, y: Value, order: list[int]) -> Value:
         """Lanes of two vectors in another order."""

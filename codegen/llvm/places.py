@@ -22,7 +22,6 @@ class Places(Registers):
 
     def __init__(self, halves: bool) -> None:
         super().__init__(halves)
-        self.buffers: dict[str, Buffer] = {}
         self.version: dict[str, int] = {}
         self.locals: dict[str, int] = {}
         self.open_locals: dict[str, list[Value]] = {}
@@ -207,21 +206,28 @@ class Places(Registers):
         """Bools are bytes in memory."""
         return v.convert("zext", "i8") if dtype.name == "bool" else v
 
+    def some_on(self) -> Value | None:
+        """Whether any lane is on, where that is known only when it runs."""
+        mask = self.lane[2] if self.lane else None
+        return None if mask is None or isinstance(self.count, int) else self.any(mask)
+
     def put(self, b: Buffer, index: tuple[Any, ...], v: Value, nontemporal: bool = False) -> None:
         """Write an element (or one per lane).
 
         A single lane is no masked store: LLVM 22 stores a narrowed value in its wide type then (its issue 179489).
         """
         if b.memory == "registers":
-            self.set(b, self.element(b, index), v)
+            key = self.element(b, index)
+            if not v.lanes and b.name not in self.per_lane and (on := self.some_on()) is not None:
+                v = on.select(v, self.get(b, key))
+            self.set(b, key, v)
             return
         pointer, offsets, moves = self.address(b, index)
         self.changed({b.name})
         v = self.to_memory(v, b.dtype)
         align = b.dtype.itemsize
         if not moves:
-            if self.lane and self.lane[2] is not None and not isinstance(self.count, int):
-                on = self.any(self.lane[2])
+            if (on := self.some_on()) is not None:
                 pointer = self.emit(
                     "ptr", 0, f"select i1 {on.text}, ptr {pointer}, ptr {self.spare()}"
                 ).text
@@ -233,7 +239,7 @@ class Places(Registers):
         if offsets is not None:
             self.scatter(b, pointer, offsets, v)
         elif mask is None:
-            if nontemporal:
+            if nontemporal and not lanes & (lanes - 1):
                 self.put_past_caches(v, pointer, align)
             else:
                 self.raw(f"store {v.type} {v.text}, ptr {pointer}, align {align}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ...ir.loops import Buffer, Expr
@@ -9,8 +10,31 @@ from ...ir.sizes import Poly
 from .emit import Value
 from .indices import Indices
 
-Key = tuple[str, tuple[int, ...], int | None]
-"""A register: its buffer, its numbers, and which dimension is the lane."""
+Key = tuple[str, tuple[int, ...], int | None, int]
+"""A piece of a register: its buffer, its numbers, which dimension is the lane, and the lanes (0: one number)."""
+Form = tuple[int | None, int, int]
+"""How pieces lie: the dimension of the lane, the lanes, and where they begin; of one form none overlap."""
+
+
+def form_of(key: Key) -> Form:
+    """The form of a piece."""
+    _, at, d, lanes = key
+    return (None, 0, 0) if d is None else (d, lanes, at[d] % lanes)
+
+
+def elements(key: Key) -> list[tuple[int, ...]]:
+    """The numbers of what a piece holds, lane by lane."""
+    _, at, d, lanes = key
+    return [at] if d is None else [(*at[:d], at[d] + n, *at[d + 1 :]) for n in range(lanes)]
+
+
+def lane_of(key: Key, at: tuple[int, ...]) -> int | None:
+    """The lane of a piece in which an element lies."""
+    _, start, d, lanes = key
+    if d is None:
+        return 0 if at == start else None
+    n = at[d] - start[d]
+    return n if 0 <= n < lanes and at[:d] == start[:d] and at[d + 1 :] == start[d + 1 :] else None
 
 
 class Open(NamedTuple):
@@ -32,13 +56,18 @@ class Spot(NamedTuple):
 
 
 class Registers(Indices):
-    """Values of registers; ``per_lane`` are those declared inside the vector loop."""
+    """Values of registers; ``per_lane`` are those declared inside the vector loop.
+
+    An element lies in one piece, or in several of equal content after a tile is turned. ``forms`` are all
+    that a register has had: while there is one, pieces need not be compared.
+    """
 
     def __init__(self, halves: bool) -> None:
         super().__init__(halves)
+        self.buffers: dict[str, Buffer] = {}
         self.registers: dict[Key, Value] = {}
         self.alive: dict[Key, str | None] = {}
-        self.forms: dict[str, set[int | None]] = {}
+        self.forms: dict[str, set[Form]] = {}
         self.per_lane: set[str] = set()
         self.open: list[Open] = []
         self.depth: dict[str, int] = {}
@@ -82,7 +111,7 @@ class Registers(Indices):
             if moves:
                 dim = d
             key.append(n)
-        return b.name, tuple(key), dim
+        return b.name, tuple(key), dim, self.lane[1] if dim is not None and self.lane else 0
 
     def get(self, b: Buffer, key: Key) -> Value:
         """Read a register."""
@@ -92,13 +121,12 @@ class Registers(Indices):
     def set(self, b: Buffer, key: Key, v: Value) -> None:
         """Lanes that are off keep their value, unless the register's first store left the same lanes off."""
         forms = self.forms.setdefault(b.name, set())
-        forms.add(key[2])
-        if len(forms) > 1 and self.overlaid(key, v):
-            return
+        forms.add(form_of(key))
+        mixed = len(forms) > 1
         old = self.registers.get(key)
         mask = self.lane[2] if self.lane and v.lanes else None
         spelled = None if mask is None else mask.text
-        if old is None and mask is not None and self.carrier(key):
+        if old is None and mask is not None and (mixed or self.carrier(key)):
             old = self.assembled(b, key)
         if old is None:
             self.alive[key] = spelled
@@ -106,72 +134,119 @@ class Registers(Indices):
             self.alive[key] = None
             if mask is not None:
                 v = mask.select(v, self.wide(old))
-        self.registers[key] = v
+        if mixed:
+            self.hold(key, v)
+        else:
+            self.registers[key] = v
 
-    def overlaid(self, key: Key, v: Value) -> bool:
-        """Keep other forms of a register true: a number goes into the vector that has it, a vector ends the rest."""
-        name, at, dim = key
-        if dim is None:
-            cover = self.cover(key)
-            if cover is None:
-                return False
-            old = self.registers[cover]
-            lane = at[cover[2]] - cover[1][cover[2]]  # type: ignore[index]
-            self.registers[cover] = self.emit(
-                v.kind,
-                old.lanes,
-                f"insertelement {old.type} {old.text}, {v.type} {v.text}, i32 {lane}",
-            )
-            return True
-        for k in [k for k in self.registers if k[0] == name and k[2] != dim]:
-            if k[2] is not None or self.cover(k, [key], v.lanes):
-                del self.registers[k]
-        return False
+    def hold(self, key: Key, v: Value) -> None:
+        """Write a piece where other forms are about: into those that contain it, else it ends them."""
+        touched = [k for k in self.near(key) if k != key]
+        around = [k for k in touched if k[3] > key[3] and self.contains(k, key)]
+        if around:
+            self.registers.pop(key, None)
+        else:
+            self.registers[key] = v
+        for k in around:
+            self.registers[k] = self.inserted(self.registers[k], k, v, key)
+            self.alive[k] = None
+        for k in touched:
+            if k not in around:
+                self.drop(k)
 
-    def cover(self, key: Key, among: Any = None, lanes: int = 0) -> Key | None:
-        """The vector in which a single element lies."""
-        name, at, _ = key
-        for k in self.registers if among is None else among:
-            if k[0] != name or k[2] is None:
-                continue
-            d, n = k[2], lanes or self.registers[k].lanes
-            start = k[1][d]
-            same = all(x == y for e, (x, y) in enumerate(zip(at, k[1], strict=True)) if e != d)
-            if same and start <= at[d] < start + n:
-                return k
+    def near(self, key: Key) -> list[Key]:
+        """The pieces that have an element of this one."""
+        places = elements(key)
+        mine = [k for k in self.registers if k[0] == key[0]]
+        return [k for k in mine if any(lane_of(k, at) is not None for at in places)]
+
+    def contains(self, outer: Key, inner: Key) -> bool:
+        """Whether all elements of a piece lie in another."""
+        return all(lane_of(outer, at) is not None for at in elements(inner))
+
+    def drop(self, key: Key) -> None:
+        """End a piece; elements that lie in no other are kept one by one."""
+        v = self.registers.pop(key)
+        self.alive.pop(key, None)
+        for n, at in enumerate(elements(key)):
+            if self.holder(key[0], at) is None:
+                self.registers[key[0], at, None, 0] = self.extract(v, n)
+                self.forms[key[0]].add((None, 0, 0))
+
+    def holder(self, name: str, at: tuple[int, ...]) -> tuple[Key, int] | None:
+        """A piece in which an element lies, and its lane there."""
+        for k in self.registers:
+            if k[0] == name and (n := lane_of(k, at)) is not None:
+                return k, n
         return None
+
+    def inserted(self, into: Value, outer: Key, v: Value, inner: Key) -> Value:
+        """A vector with the elements of a smaller piece in their lanes."""
+        for n, at in enumerate(elements(inner)):
+            lane = lane_of(outer, at)
+            assert lane is not None
+            into = self.insert(into, self.extract(v, n) if v.lanes else v, lane)
+        return into
 
     def assembled(self, b: Buffer, key: Key) -> Value:
         """A register that is not held in this form: from other forms, from the last iteration, or never written."""
-        name, at, dim = key
-        others = self.forms.get(name, set()) - {dim}
-        if dim is None:
-            cover = self.cover(key) if others else None
-            if cover is not None:
-                lane = at[cover[2]] - cover[1][cover[2]]  # type: ignore[index]
-                return self.extract(self.registers[cover], lane)
-        elif others - {None}:
+        others = self.forms.get(b.name, set()) - {form_of(key)}
+        if not others or not self.near(key):
+            return self.carry(b, key)
+        if len(others) == 1 and self.turns(next(iter(others)), form_of(key)):
             self.turn(b, key)
             return self.registers[key]
-        elif others:
-            return self.joined(b, key)
-        return self.carry(b, key)
+        return self.gathered(b, key, None)
 
-    def joined(self, b: Buffer, key: Key) -> Value:
-        """A vector of single elements."""
-        name, at, d = key
-        assert self.lane is not None and d is not None
-        lanes = self.lane[1]
-        out = Value(self, b.dtype.name, lanes, "zeroinitializer")
-        for n in range(lanes):
-            one = self.registers.get((name, (*at[:d], at[d] + n, *at[d + 1 :]), None))
+    def turns(self, have: Form, want: Form) -> bool:
+        """Whether shuffles of whole squares lead from one form to another."""
+        dims_differ = None not in (have[0], want[0]) and have[0] != want[0]
+        return dims_differ and have[1:] == want[1:] == (want[1], 0) and not want[1] & (want[1] - 1)
+
+    def gathered(self, b: Buffer, key: Key, base: Value | None) -> Value:
+        """A piece put together from others; what lies in none is that of ``base``, else from the last iteration."""
+        out = base
+        if out is None and key[3]:
+            out = Value(self, b.dtype.name, key[3], "zeroinitializer")
+        for n, at in enumerate(elements(key)):
+            one = self.single(b, at, base is None)
             if one is not None:
-                out = self.emit(
-                    out.kind,
-                    lanes,
-                    f"insertelement {out.type} {out.text}, {one.type} {one.text}, i32 {n}",
-                )
+                out = self.insert(out, one, n) if out is not None and out.lanes else one
+        assert out is not None
         return out
+
+    def single(self, b: Buffer, at: tuple[int, ...], carried: bool) -> Value | None:
+        """One element, from whichever piece it lies in."""
+        found = self.holder(b.name, at)
+        if found is not None:
+            v = self.registers[found[0]]
+            return self.extract(v, found[1]) if v.lanes else v
+        key: Key = (b.name, at, None, 0)
+        return self.carry(b, key) if carried and self.carrier(key) else None
+
+    def apart(self, stored: Collection[str]) -> None:
+        """Before a loop: of pieces with equal content one is kept, so that its phis do not overlap."""
+        for k in list(self.registers):
+            if k[0] in stored and len(self.forms.get(k[0], ())) > 1:
+                v = self.registers.pop(k)
+                if any(self.holder(k[0], at) is None for at in elements(k)):
+                    self.registers[k] = v
+
+    def settled(self, phis: dict[Key, Value]) -> dict[Key, Value]:
+        """The end of a loop's body: its registers in the forms in which the loop took them."""
+        last, moved = {}, []
+        for k, p in phis.items():
+            v = self.registers.get(k)
+            if v is None:
+                mixed = len(self.forms.get(k[0], ())) > 1 and self.near(k)
+                v = self.gathered(self.buffers[k[0]], k, p) if mixed else p
+                if mixed:
+                    moved.append(k)
+            last[k] = v
+        self.registers |= {k: last[k] for k in moved}
+        for k in dict.fromkeys(o for m in moved for o in self.near(m) if o not in phis):
+            self.drop(k)
+        return last
 
     def carrier(self, key: Key) -> list[Open]:
         """The loops that bring a register from one iteration to the next."""
@@ -180,7 +255,7 @@ class Registers(Indices):
 
     def carry(self, b: Buffer, key: Key) -> Value:
         """What the iteration before may have left; 0 where nobody did."""
-        lanes = self.lane[1] if self.lane and (key[2] is not None or key[0] in self.per_lane) else 0
+        lanes = self.lane[1] if self.lane and key[0] in self.per_lane else key[3]
         value = Value(self, b.dtype.name, lanes, "zeroinitializer") if lanes else None
         value = value or self.const(b.dtype.name, 0, 0)
         for o in self.carrier(key):
@@ -189,25 +264,23 @@ class Registers(Indices):
                 o.phis[key] = Value(self, value.kind, value.lanes, "%" + self.name())
             value = o.phis[key]
         self.registers[key] = value
-        self.forms.setdefault(key[0], set()).add(key[2])
+        self.forms.setdefault(key[0], set()).add(form_of(key))
         return value
 
     def turn(self, b: Buffer, wanted: Key) -> None:
         """A tile written with lanes along one dimension and read along another: shuffle all of it once."""
-        assert self.lane is not None
-        name, key, dim = wanted
-        lanes = self.lane[1]
-        at = next(d for n, _, d in self.registers if n == name and d not in (None, dim))
-        base = key[dim] // lanes * lanes  # type: ignore[index, operator]
+        name, key, dim, lanes = wanted
+        at = next(d for n, _, d, _ in self.registers if n == name and d not in (None, dim))
+        assert at is not None and dim is not None
+        base, start = key[dim], key[at] // lanes * lanes
 
         def spot(row: int, column: int) -> tuple[int, ...]:
             return tuple([{dim: row, at: column}.get(d, key[d]) for d in range(len(key))])
 
-        off = Value(self, b.dtype.name, lanes, "zeroinitializer")
-        start = key[at] // lanes * lanes  # type: ignore[index]
-        rows = [
-            self.registers.get((name, spot(base + row, start), at), off) for row in range(lanes)
-        ]
+        rows = []
+        for row in range(lanes):
+            k: Key = (name, spot(base + row, start), at, lanes)
+            rows.append(self.registers[k] if k in self.registers else self.carry(b, k))
         bit = lanes // 2
         while bit:
             out = list(rows)
@@ -221,5 +294,5 @@ class Registers(Indices):
                     )
             rows, bit = out, bit // 2
         for column, v in enumerate(rows):
-            self.registers[name, spot(base, start + column), dim] = v
-        self.forms[name].add(dim)
+            self.registers[name, spot(base, start + column), dim, lanes] = v
+        self.forms[name].add((dim, lanes, 0))

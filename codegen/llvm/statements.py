@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ...ir.loops import Apply, Barrier, Buffer, Let, Loop, Prefetch, Store
 from ...ir.loops.intrinsics import combine, identity
 from ...ir.loops.nest import Size
+from ...ir.sizes import poly
 from ...ir.target import Target
 from .emit import Value
 from .expressions import Expressions
@@ -43,11 +44,13 @@ class Writer(Expressions):
         self.module, self.symbol = module, symbol
 
     def derive(self, sizes: tuple[Size, ...]) -> None:
-        """The derived sizes of the kernel's head."""
+        """The derived sizes of the kernel's head, rounded down."""
         for s in sizes:
             if s.numerator is not None:
                 n = self.number(s.numerator)
-                self.env[s.name] = self.emit("i64", 0, f"udiv i64 {n.text}, {s.divisor}")
+                if any(c < 0 for c in poly(s.numerator).terms.values()):
+                    n = n.compare("slt", 0).select(n - (s.divisor - 1), n)
+                self.env[s.name] = n / s.divisor
 
     def block(self, body: Body) -> None:
         """Statements, and the end of what they declare."""
@@ -158,8 +161,9 @@ class Writer(Expressions):
             self.raw(f"br i1 {maybe.text}, label %{label}, label %{done}")
         else:
             self.raw(f"br label %{label}")
+        self.apart(stored)
         carried = {k: v for k, v in self.registers.items() if k[0] in stored}
-        outer_lines, self.lines = self.lines, []
+        outer_lines, self.lines, outer = self.lines, [], set(self.registers)
         self.scopes.append([])
         self.current = label
         i = Value(self, "i64", 0, "%" + self.name())
@@ -169,6 +173,7 @@ class Writer(Expressions):
         self.open.append(Open(stored, phis, carried))
         self.block(s.body)
         self.open.pop()
+        left = self.settled(phis)
         following = Value(self, "i64", 0, "%" + self.name())
         self.raw(f"{following.text} = add nsw i64 {i.text}, 1")
         end = str(count) if isinstance(count, int) else count.text
@@ -177,10 +182,10 @@ class Writer(Expressions):
         latch, start = self.current, low.text if low is not None else "0"
         heads = [f"  {i.text} = phi i64 [ {start}, %{before} ], [ {following.text}, %{latch} ]"]
         for k, p in phis.items():
-            last = self.registers.get(k, p).text
-            was = carried[k].text
+            last, was = left[k].text, carried[k].text
             heads.append(f"  {p.text} = phi {p.type} [ {was}, %{before} ], [ {last}, %{latch} ]")
         self.leave()
+        self.registers = {k: v for k, v in self.registers.items() if k[0] in stored or k in outer}
         self.lines = [*outer_lines, f"{label}:", *heads, *self.lines, f"{done}:"]
         self.current = done
         if maybe is not None:
@@ -278,6 +283,8 @@ class Writer(Expressions):
         name = combine(s.reduce)
         if mask is not None:
             value = mask.select(value, self.const(value.kind, lanes, identity(name, b.dtype)))
+        if value.lanes & (value.lanes - 1):
+            value = self.padded(value, identity(name, b.dtype))
         while value.lanes > 1:
             half = value.lanes // 2
             low = self.shuffle(value, value, list(range(half)))
@@ -288,6 +295,12 @@ class Writer(Expressions):
         held = self.held(s, b)
         self.put(b, s.index, WRITE[name](self, held, value), s.nontemporal)
         self.lane = kept
+
+    def padded(self, value: Value, by: Any) -> Value:
+        """A vector with more lanes, a power of two of them."""
+        more = 1 << value.lanes.bit_length()
+        last = self.const(value.kind, value.lanes, by)
+        return self.shuffle(value, last, [min(n, value.lanes) for n in range(more)])
 
 
 def written(body: Body) -> set[str]:

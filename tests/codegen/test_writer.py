@@ -6,7 +6,8 @@ from compiled_nests import run_text as run
 
 from gristmill.codegen.detect import host, level
 from gristmill.codegen.llvm.write import write
-from gristmill.ir.loops import interpret, parse
+from gristmill.ir.errors import GraphError, ScheduleError
+from gristmill.ir.loops import interpret, parse, verify
 
 
 def check(text: str, arrays: dict, sizes: dict | None = None, **rest) -> None:
@@ -268,3 +269,121 @@ def test_a_single_lane_stores_no_more_than_its_element(wide, narrow, lanes):
 }}""",
         {"x": np.arange(2, 18).astype(kinds[0]), "y": np.ones(16, kinds[1])},
     )
+
+
+@pytest.mark.parametrize("lanes, on", [(3, 3), (6, 6), (6, 5), (7, 7)])
+def test_lanes_that_are_no_power_of_two_are_all_summed(lanes, on):
+    check(
+        f"""kernel f(in x: f32[8], inout y: f32[1], inout z: f32[1]) {{
+  vector i in {on} of {lanes} {{
+    y[0] += x[i]
+    z[0] min= x[i]
+  }}
+}}""",
+        {"x": np.arange(8, 0, -1).astype(np.float32), "y": floats(1), "z": np.array([99], np.float32)},
+    )
+
+
+def test_nontemporal_stores_of_three_lanes():
+    check(
+        """kernel f(in x: f32[8], out y: f32[8]) {
+  vector i in 3 { y[i] = x[i] nontemporal }
+}""",
+        {"x": floats(8), "y": floats(8)},
+    )
+
+
+@pytest.mark.parametrize("wrote, read", [(4, 16), (16, 4), (8, 4), (3, 16)])
+def test_a_tile_may_be_read_by_other_widths(wrote, read):
+    first, last = 16 // wrote * wrote, 16 // read
+    check(
+        f"""kernel f(in x: f32[16], out y: f32[16]) {{
+  let t: f32[16] in registers
+  unrolled m in 16 {{ t[m] = 7.0_f32 }}
+  unrolled u in {first // wrote} {{ vector v in {wrote} {{ t[{wrote}*u + v] = x[{wrote}*u + v] }} }}
+  unrolled w in {last} {{ vector j in {read} {{ y[{read}*w + j] = t[{read}*w + j] }} }}
+}}""",
+        {"x": floats(16), "y": floats(16)},
+    )
+
+
+def test_lanes_that_begin_elsewhere_overlap():
+    check(
+        """kernel f(in x: f32[16], out y: f32[16]) {
+  let t: f32[16] in registers
+  unrolled u in 2 { vector v in 8 { t[8*u + v] = x[8*u + v] } }
+  vector w in 8 { t[w + 3] = (t[w + 4] + 1.0_f32) }
+  unrolled a in 2 { vector b in 8 { y[8*a + b] = t[8*a + b] } }
+}""",
+        {"x": floats(16), "y": floats(16)},
+    )
+
+
+@pytest.mark.parametrize("n", [2, 9])
+def test_a_tile_set_by_number_and_summed_by_lane_in_a_loop(n):
+    """The loop may also not run: then the numbers are what it leaves."""
+    check(
+        """kernel f[n](in x: f32[n, 8], out y: f32[8]) {
+  size q = n // 3
+  let t: f32[8] in registers
+  unrolled i in 8 { t[i] = 1.0_f32 }
+  for k in q { vector j in 8 { t[j] += x[k, j] } }
+  unrolled m in 8 { y[m] = t[m] }
+}""",
+        {"x": floats(n, 8), "y": floats(8)},
+        {"n": n},
+    )
+
+
+def test_a_tile_turned_in_a_loop_is_turned_again_after_it():
+    check(
+        """kernel f[n](in x: f32[4, 4], out y: f32[n, 4, 4], out z: f32[4, 4]) {
+  let t: f32[4, 4] in registers
+  unrolled i in 4 { vector j in 4 { t[i, j] = x[i, j] } }
+  for k in n { unrolled a in 4 { vector b in 4 { y[k, b, a] = t[b, a] } } }
+  unrolled c in 4 { vector d in 4 { z[d, c] = t[d, c] } }
+}""",
+        {"x": floats(4, 4), "y": floats(3, 4, 4), "z": floats(4, 4)},
+        {"n": 3},
+    )
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_a_register_keeps_its_value_where_no_lane_is_on(n):
+    check(
+        """kernel f[n](in x: f32[n], out y: f32[1]) {
+  let t: f32[] in registers
+  t[] = 3.0_f32
+  vector i in min(4, n - 3) of 4 { t[] = x[0] }
+  y[0] = t[]
+}""",
+        {"x": floats(n), "y": floats(1)},
+        {"n": n},
+    )
+
+
+def test_sizes_below_zero_are_rounded_down():
+    for n in (1, 4, 9):
+        check(
+            """kernel f[n](in x: f32[n], out y: f32[n]) {
+  size q = (n - 4) // 3
+  for i in q { y[i] = x[i] }
+  y[0] = cast<f32>(index(q))
+}""",
+            {"x": floats(n), "y": floats(n)},
+            {"n": n},
+        )
+
+
+@pytest.mark.parametrize(
+    "body, what",
+    [
+        ("for i in 8 { h[0] += x[i] }", "'h' is reduced in f16"),
+        ("vector i in 4 { y[i] = z[i*i] }", "is not linear in vector loop 'i'"),
+        ("let t: f32[4, 4] in registers\n vector i in 4 { y[i] = t[i, i] }", "along several dimensions"),
+    ],
+)
+def test_what_has_no_spelling_is_refused(body, what):
+    head = "in x: f16[8], in z: f32[16], out y: f32[4], inout h: f16[1]"
+    with pytest.raises((GraphError, ScheduleError), match=what):
+        verify(parse(f"kernel f({head}) {{\n {body}\n}}"))
