@@ -132,19 +132,18 @@ def _schedule_tiles(plan: Plan, c: Contraction, j: str, turned: bool, fused: boo
     height, vectors = _tile(plan, c.extent(i), c.extent(j), width)
     around = [*c.batch, *(x for x in (*c.rows, *c.columns) if x not in (i, j))]
     packs = _packs(plan, c, i, j)
-    sums, deep = list(c.sums), ""
-    if packs and not fused and type(c.extent(sums[-1])) is int and c.extent(sums[-1]) > DEPTH:  # type: ignore[operator]
-        deep = sums[-1] + "c"
-        plan.step("split", sums[-1], DEPTH, deep, sums[-1])
-    head = [*around]
-    chunked = i and _chunk_rows(plan, c, i, j, height, packs)
-    if chunked:
-        head.append(i + "c")
-    head += [deep] if deep else []
-    plan.step("reorder", *head, j, *([i] if i else []), *sums)
+    sums = list(c.sums)
+    deep = sums[-1] + "c" if packs and not fused and _size(c.extent(sums[-1])) > DEPTH else ""
+    plan.step("reorder", *around, j, *([i] if i else []), *sums)
     _split_columns(plan, c.extent(j), j, width, vectors)
     if i:
         _split_rows(plan, c.extent(i), i, height)
+    chunk = _tiles_in_chunk(c, i, j, height, width * vectors, packs) if i else 0
+    if chunk:
+        plan.step("split", i + "o", chunk, i + "c", i + "o", "clamp")
+    if deep:
+        plan.step("split", sums[-1], DEPTH, deep, sums[-1])
+    head = [*around, *([i + "c"] if chunk else []), *([deep] if deep else [])]
     tile = [x for x in (i + "u" if i else "", j + "u", j + "v") if x]
     top = [j + "o", i + "o"] if i else [j + "o"]
     plan.step("reorder", *head, *top, *sums, *tile)
@@ -153,7 +152,7 @@ def _schedule_tiles(plan: Plan, c: Contraction, j: str, turned: bool, fused: boo
         _finish_in_registers(plan, c.out, tile)
     if turned or packs:
         _pack_columns(plan, c, j, width * vectors, turned)
-    if packs and chunked:
+    if packs and chunk:
         _pack_rows(plan, c, deep or i + "c", height)
     plan.step("vectorize", j + "v", width)
     plan.step("unroll", j + "u")
@@ -204,19 +203,20 @@ def _packs(plan: Plan, c: Contraction, i: str, j: str) -> bool:
     return (rows >= 4096 and whole > (1 << 20)) or whole > (2 << 20)
 
 
-def _chunk_rows(plan: Plan, c: Contraction, i: str, j: str, height: int, packs: bool) -> bool:
-    """Cut rows into even blocks, one per thread at a time, where columns are no better."""
+def _tiles_in_chunk(c: Contraction, i: str, j: str, height: int, panel: int, packs: bool) -> int:
+    """How many tiles of rows a thread takes at a time; 0 where panels of columns share out better.
+
+    Chunks are cut by shape alone, so that results do not depend on the number of threads.
+    """
     m, n = c.extent(i), c.extent(j)
     if c.batch or type(m) is not int or type(n) is not int or len(c.rows) > 1:
-        return False
-    if not packs and (n > 2 * m or m < 8 * height):
-        return False
-    pairs = -(-m // (2 * ROWS))
-    block = -(-m // (2 * pairs * height)) * height
-    if block >= m:
-        return False
-    plan.step("split", i, block, i + "c", i)
-    return True
+        return 0
+    panels, tiles = n // panel, m // height
+    if not packs and ((panels >= 4 and panels % 2 == 0) or n > 2 * m or m < 8 * height):
+        return 0
+    pairs = -(-m // (2 * ROWS)) if packs else max(1, min(8, tiles // 16))
+    chunk = -(-tiles // (2 * pairs))
+    return chunk if chunk < tiles else 0
 
 
 def _split_columns(plan: Plan, n: Dim, j: str, width: int, vectors: int) -> None:

@@ -87,8 +87,12 @@ def _remainder(extent: Dim, factor: int) -> bool:
 
 
 def _clamped(loop: Loop, factor: int, outer: str, inner: str, quotients: _Quotients) -> Loop:
+    if type(loop.extent) is int and loop.limit is None:
+        factor = min(factor, loop.extent)
     at = Poly({(outer,): factor}) if factor else poly(0)
     body = substitute(loop.body, loop.axis, at + poly(inner))
+    if factor == loop.extent:
+        return Loop(outer, 1, (Loop(inner, factor, body, limit=loop.limit),))
     limit = poly(loop.limit if loop.limit is not None else loop.extent) - at
     count = quotients.divide(dim(loop.extent + (factor - 1)), factor)
     return Loop(outer, count, (Loop(inner, factor, body, limit=limit),))

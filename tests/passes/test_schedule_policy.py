@@ -171,8 +171,8 @@ def test_kernels_are_told_apart_by_structure() -> None:
 def test_the_schedule_of_a_large_product() -> None:
     _, steps = schedule_kernel(contraction(1024, 1024, 1024), WIDE)
     assert steps_text(steps) == (
-        "split(i, 108, ic, i); reorder(ic, j, i, k); split(j, 64, jo, jr, cut); "
-        "split(jr, 16, ju, jv, clamp); split(i, 6, io, iu); reorder(ic, jo, io, k, iu, ju, jv); "
+        "reorder(j, i, k); split(j, 64, jo, jr, cut); split(jr, 16, ju, jv, clamp); "
+        "split(i, 6, io, iu); split(io, 17, ic, io, clamp); reorder(ic, jo, io, k, iu, ju, jv); "
         "accumulate(C, k); stage(B, None, (1, 0, 1), local, 0, Bp, 64); "
         "split(Bp_1, 16, Bp_1j, Bp_1v, clamp); vectorize(Bp_1v, 16); parallel(Bp_1o); "
         "stage(A, ic, (0, 1), local, 16, Ap); split(Ap_1, 16, Ap_1k, Ap_1v, clamp); "
