@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..ir.graph import Graph
 from ..ir.verify import verify
 from .inline_calls import inline_calls
+from .rematerialize import rematerialize
 from .simplify import simplify
 
 Pass = Callable[[Graph], Graph]
@@ -15,6 +16,7 @@ Pass = Callable[[Graph], Graph]
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("inline_calls", inline_calls),
     ("simplify", simplify),
+    ("rematerialize", rematerialize),
 )
 
 

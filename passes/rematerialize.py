@@ -7,16 +7,20 @@ MLSys 2020, for the question; He and Yu, Transcending runtime-memory tradeoffs, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from ..ir.dtypes import bool_
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops.elementwise import Cast, ElementwiseOp, Select
 from ..ir.sizes import evaluate, product
+from .min_cut import minimum_cut
 
 #: what a named size counts as where nobody says better
 TYPICAL = 64
 _ELEMENTWISE = (ElementwiseOp, Select, Cast)
+_GIVEN = frozenset(("input", "constant"))
 _MADE_OF_NOTHING = frozenset(("constant", "iota", "size"))
 
 May = Callable[[Node], bool]
@@ -31,8 +35,20 @@ def is_cheap(node: Node) -> bool:
 
 
 def forward_nodes(graph: Graph) -> set[Node]:
-    """The nodes whose site says that the forward pass made them."""
-    return {node for node in graph.nodes if node.site.origin == "forward"}
+    """The nodes that nothing of the backward pass leads to (an optimizer's update is after it).
+
+    A mask that the backward makes of such values and of constants is one of them: kept, it is a byte an element.
+    """
+    found: set[Node] = set()
+    for node in graph.nodes:
+        before = all(v.node.op.name in _GIVEN or v.node in found for v in node.operands)
+        if before and (node.site.origin != "backward" or _is_mask(node)):
+            found.add(node)
+    return found
+
+
+def _is_mask(node: Node) -> bool:
+    return is_cheap(node) and node.op.name not in _GIVEN and node.value.dtype is bool_
 
 
 def rematerialize(
@@ -43,6 +59,8 @@ def rematerialize(
 ) -> Graph:
     """The graph in which the rest reads copies of cheap forward nodes, made from the values of ``choose_kept``."""
     inside = set(forward_nodes(graph) if forward is None else forward)
+    if len(inside) == len(graph.nodes):
+        return graph
     kept = choose_kept(graph, inside, may_redo, values)
     order = {node: place for place, node in enumerate(graph.nodes)}
     nodes: list[Node] = []
@@ -91,13 +109,8 @@ def choose_kept(
     values: Mapping[str, int] | None = None,
 ) -> set[Value]:
     """The forward values to keep: fewest bytes, then fewest nodes to redo. What is returned anyway is free."""
-    import networkx
-
     inside = set(forward)
-    cut = _cut_graph(graph, inside, may_redo, values or {})
-    if "start" not in cut or "end" not in cut:
-        return set()
-    _, (after, _) = networkx.minimum_cut(cut, "end", "start")
+    after = minimum_cut(_network(graph, inside, may_redo, values or {}), "end", "start")
     cheapest = {v for v in _results(graph, inside) if (v, "in") not in after and (v, "out") in after}
     return _reached(graph, inside, cheapest)
 
@@ -119,26 +132,36 @@ def _results(graph: Graph, inside: set[Node]) -> list[Value]:
     return [v for node in graph.nodes if node in inside for v in node.results]
 
 
-def _cut_graph(graph: Graph, inside: set[Node], may_redo: May, values: Mapping[str, int]) -> Any:
-    """Every value is an edge as wide as its bytes, from its end to its start: so the first cut found redoes least."""
-    import networkx
-
-    cut = networkx.DiGraph()
+def _network(
+    graph: Graph, inside: set[Node], may_redo: May, values: Mapping[str, int]
+) -> dict[Any, dict[Any, float]]:
+    """Every value is an edge as wide as its bytes, from its end to its start: the nearest cut redoes least."""
+    network: dict[Any, dict[Any, float]] = {"end": {}}
     roots = set(graph.roots)
+    stored = _read_from_memory(graph, inside)
     for value in _results(graph, inside):
         node = value.node
-        cut.add_edge((value, "out"), (value, "in"), capacity=0 if value in roots else size_in_bytes(value, values))
-        if not may_redo(node):
-            cut.add_edge((value, "in"), "start")
-        for operand in node.operands:
-            if operand.node in inside:
-                cut.add_edge((value, "in"), (operand, "out"))
+        network[value, "out"] = {(value, "in"): 0 if value in roots else size_in_bytes(value, values)}
+        made_of = {(v, "out"): math.inf for v in node.operands if v.node in inside}
+        network[value, "in"] = made_of if may_redo(node) and value not in stored else made_of | {"start": math.inf}
     for node in graph.nodes:
         if node not in inside:
-            for operand in node.operands:
-                if operand.node in inside:
-                    cut.add_edge("end", (operand, "out"))
-    return cut
+            network["end"] |= {(v, "out"): math.inf for v in node.operands if v.node in inside}
+    return network
+
+
+def _read_from_memory(graph: Graph, inside: set[Node]) -> set[Value]:
+    """Forward values that a product of the backward reads: made again, they would be written again."""
+    through: dict[Value, Value] = {}
+    found: set[Value] = set()
+    for node in graph.nodes:
+        if node in inside:
+            continue
+        if node.op.is_view:
+            through[node.value] = through.get(node.operands[0], node.operands[0])
+        elif node.op.name == "contract":
+            found.update([through.get(v, v) for v in node.operands])
+    return {v for v in found if v.node in inside}
 
 
 def size_in_bytes(value: Value, values: Mapping[str, int]) -> int:

@@ -76,6 +76,33 @@ def test_a_mask_is_kept_where_its_source_may_not_be_redone():
     check(graph)
 
 
+def test_what_a_product_reads_is_kept():
+    """Made again it would be written again, so the masks are kept beside it, not what it was made from."""
+
+    def dropped(x, w, mask, v):
+        hidden = ops.relu(ops.contract(x, w, spec="bi,io->bo"))
+        scaled = ops.cast(ops.lt(mask, mask.full(0.2)), dtype=x.dtype)
+        return ops.contract(hidden * scaled * 1.25, v, spec="bi,io->bo")
+
+    graph = joint(dropped, (8, 8), (8, 8), (8, 8), (8, 4))
+    assert kept(graph) == ["le bool[8, 8]", "mul f32[8, 8]"]
+    check(graph)
+
+
+def test_an_update_is_not_of_the_forward_pass():
+    b = Builder("f")
+    with building(b):
+        x = b.input("x", "f32", (8,), "state")
+        y = x * 2.0
+        b.site = Site(origin="backward")
+        g = y * y
+        b.site = Site(origin="forward")
+        new = x - g
+    graph = b.graph([y], [(x, new)])
+    assert new.node not in forward_nodes(graph)
+    verify(rematerialize(graph))
+
+
 def test_what_is_returned_costs_nothing():
     b = Builder("f")
     with building(b):
