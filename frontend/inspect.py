@@ -108,7 +108,6 @@ def _described(v: Variant, sizes: dict[str, int] | None) -> dict[str, Any]:
         outputs = sum(
             evaluate(product(o.shape), known) * o.dtype.itemsize for o in v.traced.outputs
         )
-    built = max(len({k["steps"] for k in found["kernels"]}), 1)
     planning = sum(ns for name, ns in times.items() if name not in ("schedule", "write", "build"))
     writing = times.get("schedule", 0) + times.get("write", 0)
     return {
@@ -127,7 +126,7 @@ def _described(v: Variant, sizes: dict[str, int] | None) -> dict[str, Any]:
         "decisions": [(d.text, d.outcome, _line(d.span)) for d in v.decisions],
         "costs": {
             "node": planning / 1e9 / max(len(v.traced.nodes), 1),
-            "kernel": writing / 1e9 / built,
+            "kernel": writing / 1e9 / max(v.found["built"], 1),
         },
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...ir.sizes import Dim, Poly, poly
+from ...ir.sizes import ZERO, Dim, Poly, poly
 from .emit import Builder, Value
 
 Parts = list[tuple[int, list[Value]]]
@@ -86,11 +86,18 @@ class Indices(Builder):
 
     def split_lane(self, p: Poly) -> tuple[Poly, Poly]:
         """(what the lane is multiplied with, the rest)."""
-        if self.lane is None or self.lane[0] not in p.names:
-            return poly(0), p
+        if self.lane is None:
+            return ZERO, p
         axis = self.lane[0]
-        factor = poly(p.coefficient(axis))
-        return factor, p - factor * Poly({(axis,): 1})
+        factor, rest = {}, {}
+        for monomial, c in p.terms.items():
+            if axis in monomial:
+                others = list(monomial)
+                others.remove(axis)
+                factor[tuple(others)] = c
+            else:
+                rest[monomial] = c
+        return (Poly(factor), Poly(rest)) if factor else (ZERO, p)
 
     def index_value(self, p: Poly) -> Value:
         """A polynomial as an i64, per lane where the lane is in it."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from ...ir.loops import Buffer, Expr
-from ...ir.sizes import Poly
+from ...ir.sizes import ZERO, Poly
 from .emit import Value
 from .indices import Indices
 
@@ -45,14 +45,23 @@ class Open(NamedTuple):
     first: dict[Key, Value]
 
 
+Terms = list[tuple[tuple[str, ...], int]]
+
+
 class Spot(NamedTuple):
-    """An index made ready: each dimension's factor of the lane and rest, the same in elements, and data."""
+    """A place in elements: the factor of the lane, the other terms, and what data adds."""
 
     kept: tuple[Any, ...]
-    entries: list[tuple[bool, list[tuple[tuple[str, ...], int]]]]
     factor: Poly
-    rest: list[tuple[tuple[str, ...], int]]
+    rest: Terms
     data: list[tuple[Expr, Any]]
+
+
+class Numbers(NamedTuple):
+    """The index of a register: does the lane move a dimension, and its other terms."""
+
+    kept: tuple[Any, ...]
+    dims: list[tuple[bool, Terms]]
 
 
 class Registers(Indices):
@@ -72,28 +81,32 @@ class Registers(Indices):
         self.open: list[Open] = []
         self.depth: dict[str, int] = {}
         self.spots: dict[tuple[int, int, str], Spot] = {}
+        self.numbered: dict[tuple[int, str], Numbers] = {}
 
     def spot(self, b: Buffer, index: tuple[Any, ...]) -> Spot:
-        """What is known of an index under the current lane (the nest outlives the writer, so ids are names)."""
+        """What is known of a place under the current lane (its index is kept, so its id is a name)."""
         key = (id(b), id(index), self.lane[0] if self.lane else "")
         found = self.spots.get(key)
         if found is None:
-            found = self.spots[key] = self.ready(b, index)
+            place, data = ZERO, []
+            for i, s in zip(index, b.strides, strict=True):
+                if isinstance(i, Poly):
+                    place = place + i * s
+                else:
+                    data.append((i, s))
+            factor, rest = self.split_lane(place)
+            found = self.spots[key] = Spot(index, factor, list(rest.terms.items()), data)
         return found
 
-    def ready(self, b: Buffer, index: tuple[Any, ...]) -> Spot:
-        """Split an index once."""
-        place = Poly({})
-        entries, data = [], []
-        for i, s in zip(index, b.strides, strict=True):
-            if isinstance(i, Poly):
-                factor, rest = self.split_lane(i)
-                entries.append((bool(factor.terms), list(rest.terms.items())))
-                place = place + i * s
-            else:
-                data.append((i, s))
-        factor, rest = self.split_lane(place)
-        return Spot(index, entries, factor, list(rest.terms.items()), data)
+    def numbers(self, index: tuple[Any, ...]) -> Numbers:
+        """What is known of a register's index under the current lane."""
+        key = (id(index), self.lane[0] if self.lane else "")
+        found = self.numbered.get(key)
+        if found is None:
+            split = [self.split_lane(i) for i in index]
+            dims = [(bool(factor.terms), list(rest.terms.items())) for factor, rest in split]
+            found = self.numbered[key] = Numbers(index, dims)
+        return found
 
     def forget(self, names: set[str]) -> None:
         """The end of what was declared."""
@@ -105,7 +118,7 @@ class Registers(Indices):
     def element(self, b: Buffer, index: tuple[Any, ...]) -> Key:
         """The key of a register: its numbers, and which dimension is the lane."""
         key, dim = [], None
-        for d, (moves, rest) in enumerate(self.spot(b, index).entries):
+        for d, (moves, rest) in enumerate(self.numbers(index).dims):
             parts, n = self.parts(rest)
             assert not parts, f"{b.name}: the index of a register must be unrolled"
             if moves:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import is_
 from typing import Any, TypeVar, Union, dataclass_transform
 
 from ..dtypes import DType, bool_, int64
@@ -173,14 +174,14 @@ def map_expr(e: Expr, fn: Callable[[Expr], Expr]) -> Expr:
     """Rebuild ``e`` bottom up through ``fn``; what does not change stays the same object."""
     kind = type(e)
     if kind is Apply:
-        args = tuple([map_expr(a, fn) for a in e.args])  # type: ignore[attr-defined]
-        if any(a is not b for a, b in zip(args, e.args, strict=True)):  # type: ignore[attr-defined]
-            e = Apply(e.fn, args, e.dtype)  # type: ignore[attr-defined]
+        args = [map_expr(a, fn) for a in e.args]  # type: ignore[attr-defined]
+        if not all(map(is_, args, e.args)):  # type: ignore[attr-defined]
+            e = Apply(e.fn, tuple(args), e.dtype)  # type: ignore[attr-defined]
     elif kind is Load:
         if any(type(i) is not Poly for i in e.index):  # type: ignore[attr-defined]
-            index = tuple([i if type(i) is Poly else map_expr(i, fn) for i in e.index])  # type: ignore
-            if any(a is not b for a, b in zip(index, e.index, strict=True)):  # type: ignore[attr-defined]
-                e = Load(e.buffer, index, e.dtype)  # type: ignore[attr-defined]
+            index = [i if type(i) is Poly else map_expr(i, fn) for i in e.index]  # type: ignore
+            if not all(map(is_, index, e.index)):  # type: ignore[attr-defined]
+                e = Load(e.buffer, tuple(index), e.dtype)  # type: ignore[attr-defined]
     elif kind is Where:
         value, other = map_expr(e.value, fn), map_expr(e.other, fn)  # type: ignore[attr-defined]
         if value is not e.value or other is not e.other:  # type: ignore[attr-defined]

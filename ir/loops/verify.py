@@ -32,6 +32,7 @@ class _Checker:
         self.sizes = {s.name for s in kernel.sizes}
         self.buffers: dict[str, tuple[Buffer, int]] = {}
         self.loops: list[Loop] = []
+        self.around = set(self.sizes)
         self.lane = ""
         self.phase = 0
         self.born: dict[str, int] = {}
@@ -112,19 +113,20 @@ class _Checker:
         """Its name, its extent, and where its kind may stand."""
         if s.kind not in KINDS:
             raise self.broken(f"loop {s.axis!r} has kind {s.kind!r}")
-        if s.axis in self.sizes or any(s.axis == o.axis for o in self.loops):
+        if s.axis in self.around:
             raise self.broken(f"loop {s.axis!r} stands inside a loop, or a size, of that name")
         self.in_sizes(s.extent, self.sizes, f"the extent of {s.axis!r}")
         if s.limit is not None:
-            around = self.sizes | {o.axis for o in self.loops}
-            self.in_sizes(s.limit, around, f"the limit of {s.axis!r}")
+            self.in_sizes(s.limit, self.around, f"the limit of {s.axis!r}")
         if self.ready:
             self.kind(s, depth)
         outer = self.lane
         if s.kind == "vector" and self.ready:
             self.lane = s.axis
         self.loops.append(s)
+        self.around.add(s.axis)
         self.body(s.body, depth + 1)
+        self.around.remove(s.axis)
         self.loops.pop()
         self.lane = outer
 
@@ -186,10 +188,9 @@ class _Checker:
         b, depth = self.buffers[name]
         if len(index) != len(b.shape):
             raise self.broken(f"{name!r} has {len(b.shape)} dims, its index {len(index)}")
-        around = self.sizes | {o.axis for o in self.loops}
         for i in index:
             if type(i) is Poly:
-                self.in_sizes(i, around, f"an index of {name!r}")
+                self.in_sizes(i, self.around, f"an index of {name!r}")
             else:
                 self.expr(i)  # type: ignore[arg-type]
                 if not is_index_dtype(i.dtype):  # type: ignore[union-attr]
@@ -215,8 +216,8 @@ class _Checker:
                 raise self.unready(f"register {b.name}[{i}] moves with {o.kind} loop {o.axis!r}")
         if self.lane and sum([type(i) is Poly and self.lane in i.names for i in index]) > 1:
             raise self.unready(f"{b.name!r} moves with {self.lane!r} along several dimensions")
-        if any(type(i) is Poly and not self.sizes.isdisjoint(i.names) for i in index):
-            raise self.unready(f"the place of register {b.name!r} depends on a size")
+        if any(type(i) is not Poly or not self.sizes.isdisjoint(i.names) for i in index):
+            raise self.unready(f"the place of register {b.name!r} depends on a size, or on data")
 
     def expr(self, e: Expr) -> None:
         """Dtypes agree; names are known."""
@@ -235,16 +236,14 @@ class _Checker:
             if half and e.fn not in ("cast", "bitcast"):
                 raise self.broken(f"{e.fn} of {e.args[0].dtype}: cast to f32 first")
         elif type(e) is Where:
-            around = self.sizes | {o.axis for o in self.loops}
             for at, _, _ in e.conds:
-                self.in_sizes(at, around, "a condition")
+                self.in_sizes(at, self.around, "a condition")
             self.expr(e.value)
             self.expr(e.other)
             if e.value.dtype is not e.other.dtype:
                 raise self.broken(f"{e}: {e.value.dtype} or {e.other.dtype}")
         elif type(e) is Index:
-            around = self.sizes | {o.axis for o in self.loops}
-            self.in_sizes(e.at, around, "index(..)")
+            self.in_sizes(e.at, self.around, "index(..)")
         elif type(e) is not Const:
             raise self.broken(f"{e!r} is no expression")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import is_
 
 from ..sizes import Dim, Poly
 from .bounds import put
@@ -13,45 +14,41 @@ Body = tuple[Stmt, ...]
 Access = tuple[str, tuple[Place, ...], bool, dict[str, Dim]]
 
 
-def rebuild(body: Body, parts: list[Iterable[Stmt]]) -> Body:
-    """The statements of ``parts`` in a row; ``body`` itself if they are the same objects."""
-    out = tuple([s for part in parts for s in part])
-    if len(out) == len(body) and all(a is b for a, b in zip(out, body, strict=True)):
-        return body
-    return out
+def rebuild(body: Body, out: list[Stmt]) -> Body:
+    """The statements of ``out``; ``body`` itself if they are the same objects."""
+    return body if len(out) == len(body) and all(map(is_, out, body)) else tuple(out)
 
 
 def at_loops(body: Body, axis: str, fn: Callable[[Loop], Body]) -> Body:
     """Replace each loop over ``axis`` by the statements ``fn(loop)``; inner loops first."""
-    parts: list[Iterable[Stmt]] = []
+    out: list[Stmt] = []
     for s in body:
         if type(s) is Loop:
             s = s.with_body(at_loops(s.body, axis, fn))
-            parts.append(fn(s) if s.axis == axis else (s,))
-        else:
-            parts.append((s,))
-    return rebuild(body, parts)
+            if s.axis == axis:
+                out += fn(s)
+                continue
+        out.append(s)
+    return rebuild(body, out)
 
 
 def map_loops(body: Body, fn: Callable[[Loop], Loop]) -> Body:
     """Replace every loop by ``fn(loop)``; inner loops first."""
-    return rebuild(
-        body,
-        [(fn(s.with_body(map_loops(s.body, fn))),) if type(s) is Loop else (s,) for s in body],
-    )
+    out = [fn(s.with_body(map_loops(s.body, fn))) if type(s) is Loop else s for s in body]
+    return rebuild(body, out)
 
 
 def map_stores(body: Body, fn: Callable[[Store], Iterable[Stmt]]) -> Body:
     """Replace each store by the statements ``fn(store)``."""
-    parts: list[Iterable[Stmt]] = []
+    out: list[Stmt] = []
     for s in body:
         if type(s) is Store:
-            parts.append(fn(s))
+            out += fn(s)
         elif type(s) is Loop:
-            parts.append((s.with_body(map_stores(s.body, fn)),))
+            out.append(s.with_body(map_stores(s.body, fn)))
         else:
-            parts.append((s,))
-    return rebuild(body, parts)
+            out.append(s)
+    return rebuild(body, out)
 
 
 def with_value(s: Store, value: Expr) -> Store:
@@ -85,7 +82,7 @@ def _map_indices(body: Body, fn: Callable[[Poly], Poly]) -> Body:
     def one(e: Expr) -> Expr:
         return _map_index(e, fn)
 
-    parts: list[Iterable[Stmt]] = []
+    out: list[Stmt] = []
     for s in body:
         if type(s) is Loop:
             inner = _map_indices(s.body, fn)
@@ -99,24 +96,24 @@ def _map_indices(body: Body, fn: Callable[[Poly], Poly]) -> Body:
                 s = Store(s.buffer, index, value, s.reduce, start, s.nontemporal, s.source)  # type: ignore
         elif type(s) is Prefetch:
             s = Prefetch(s.buffer, map_place(s.index, fn, one))
-        parts.append((s,))
-    return rebuild(body, parts)
+        out.append(s)
+    return rebuild(body, out)
 
 
 def map_place(
     index: tuple[Place, ...], fn: Callable[[Poly], Poly], one: Callable[[Expr], Expr]
 ) -> tuple[Place, ...]:
     """An index with its polynomials through ``fn`` and its expressions through ``one``."""
-    new = tuple([fn(i) if type(i) is Poly else map_expr(i, one) for i in index])  # type: ignore
-    return index if all(a is b for a, b in zip(new, index, strict=True)) else new
+    new = [fn(i) if type(i) is Poly else map_expr(i, one) for i in index]  # type: ignore
+    return index if all(map(is_, new, index)) else tuple(new)
 
 
 def _map_index(e: Expr, fn: Callable[[Poly], Poly]) -> Expr:
     kind = type(e)
     if kind is Load:
-        index = tuple([fn(i) if type(i) is Poly else i for i in e.index])  # type: ignore
-        if any(a is not b for a, b in zip(index, e.index, strict=True)):  # type: ignore
-            return Load(e.buffer, index, e.dtype)  # type: ignore
+        index = [fn(i) if type(i) is Poly else i for i in e.index]  # type: ignore
+        if not all(map(is_, index, e.index)):  # type: ignore
+            return Load(e.buffer, tuple(index), e.dtype)  # type: ignore
     elif kind is Where:
         return Where(tuple([(fn(at), lo, hi) for at, lo, hi in e.conds]), e.value, e.other)  # type: ignore
     elif kind is Index:
@@ -129,28 +126,36 @@ def substitute(body: Body, axis: str, value: Poly) -> Body:
     return map_indices(body, lambda at: put(at, axis, value))
 
 
-def loads(e: Expr) -> Iterator[Load]:
+def loads(e: Expr) -> list[Load]:
     """Every load in an expression, those inside indices included."""
+    out: list[Load] = []
+    _loads(e, out)
+    return out
+
+
+def _loads(e: Expr, out: list[Load]) -> None:
     kind = type(e)
     if kind is Load:
-        yield e  # type: ignore[misc]
+        out.append(e)  # type: ignore[arg-type]
         for i in e.index:  # type: ignore[attr-defined]
             if type(i) is not Poly:
-                yield from loads(i)
+                _loads(i, out)
     elif kind is Apply:
         for a in e.args:  # type: ignore[attr-defined]
-            yield from loads(a)
+            _loads(a, out)
     elif kind is Where:
-        yield from loads(e.value)  # type: ignore[attr-defined]
-        yield from loads(e.other)  # type: ignore[attr-defined]
+        _loads(e.value, out)  # type: ignore[attr-defined]
+        _loads(e.other, out)  # type: ignore[attr-defined]
 
 
-def reads(s: Store) -> Iterator[Load]:
+def reads(s: Store) -> list[Load]:
     """Every load that a store makes, for its value and for where it goes."""
-    yield from loads(s.value)
+    out: list[Load] = []
+    _loads(s.value, out)
     for i in s.index:
         if type(i) is not Poly:
-            yield from loads(i)  # type: ignore[arg-type]
+            _loads(i, out)  # type: ignore[arg-type]
+    return out
 
 
 def stores(body: Iterable[Stmt]) -> Iterator[Store]:
@@ -184,16 +189,20 @@ def axes(body: Iterable[Stmt]) -> set[str]:
     return {loop.axis for loop in loops_of(body)}
 
 
-def accesses(body: Iterable[Stmt], extents: dict[str, Dim] | None = None) -> Iterator[Access]:
+def accesses(body: Iterable[Stmt]) -> list[Access]:
     """Every access below: buffer, index, is it a store, the extents of the loops between."""
-    extents = extents or {}
+    out: list[Access] = []
+    _accesses(body, {}, out)
+    return out
+
+
+def _accesses(body: Iterable[Stmt], extents: dict[str, Dim], out: list[Access]) -> None:
     for s in body:
         if type(s) is Loop:
-            yield from accesses(s.body, {**extents, s.axis: s.extent})
+            _accesses(s.body, {**extents, s.axis: s.extent}, out)
         elif type(s) is Store:
-            yield s.buffer, s.index, True, extents
-            for e in reads(s):
-                yield e.buffer, e.index, False, extents
+            out.append((s.buffer, s.index, True, extents))
+            out += [(e.buffer, e.index, False, extents) for e in reads(s)]
 
 
 def buffers(kernel: Kernel) -> dict[str, Buffer]:

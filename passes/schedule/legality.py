@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...ir.errors import ScheduleError
 from ...ir.loops.bounds import bounds, factor, greatest, is_nonnegative, least, split_off
@@ -24,7 +24,7 @@ def separate(
     if extent == 1:
         return True
     private = {b.name for b in lets(body)}
-    every = list(accesses(body))
+    every = accesses(body)
     for name in {b for b, _, written, _ in every if written} - private:
         mine = [(index, inside) for b, index, _, inside in every if b == name]
         if any(_apart(axis, d, mine, sizes) for d in range(len(mine[0][0]))):
@@ -52,22 +52,29 @@ def _apart(axis: str, d: int, spots: Sequence[Spot], sizes: Sequence[Size]) -> b
     high: list[Dim] = []
     for index, inside in spots:
         at = index[d]
-        if type(at) is not Poly:
-            return False
-        c = factor(at, axis)
+        c = factor(at, axis) if type(at) is Poly else 0
         if c == 0 or (around and c != step):
             return False
         step = c
-        rest = at - Poly({(axis,): 1}) * c
-        fixed = Poly({m: k for m, k in rest.terms.items() if m and inside.keys().isdisjoint(m)})
-        lo, hi = bounds(rest - fixed, inside)
+        fixed, moved = _parted(at, axis, inside)  # type: ignore[arg-type]
+        lo, hi = bounds(moved, inside)
         around.append(fixed)
         low.append(lo)
         high.append(hi)
-    if any(fixed != around[0] for fixed in around):
+    if any(fixed.terms != around[0].terms for fixed in around):
         low = [dim(fixed + lo) for fixed, lo in zip(around, low, strict=True)]
         high = [dim(fixed + hi) for fixed, hi in zip(around, high, strict=True)]
     return _spans_less(low, high, step, sizes)
+
+
+def _parted(at: Poly, axis: str, inside: Mapping[str, Dim]) -> tuple[Poly, Poly]:
+    """Of the terms without ``axis``: those that nothing inside moves, and the others with the constant."""
+    fixed: dict[tuple[str, ...], int] = {}
+    moved: dict[tuple[str, ...], int] = {}
+    for m, c in at.terms.items():
+        if axis not in m:
+            (fixed if m and inside.keys().isdisjoint(m) else moved)[m] = c
+    return Poly(fixed), Poly(moved)
 
 
 def _spans_less(low: list[Dim], high: list[Dim], step: Dim, sizes: Sequence[Size]) -> bool:

@@ -25,13 +25,13 @@ def reorder(kernel: Kernel, *order: str) -> Kernel:
 
 
 def _sorted(body: Body, rank: dict[str, int], sizes: tuple[Size, ...]) -> Body:
-    parts: list[Body] = []
+    out: list[Stmt] = []
     for s in body:
         if type(s) is Loop:
-            parts.append(_sink(s.with_body(_sorted(s.body, rank, sizes)), rank, sizes))
+            out += _sink(s.with_body(_sorted(s.body, rank, sizes)), rank, sizes)
         else:
-            parts.append((s,))
-    return rebuild(body, parts)  # type: ignore[arg-type]
+            out.append(s)
+    return rebuild(body, out)
 
 
 def _sink(loop: Loop, rank: dict[str, int], sizes: tuple[Size, ...]) -> Body:

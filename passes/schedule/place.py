@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...ir.errors import ScheduleError
 from ...ir.loops.expr import Expr, Load, Place, map_expr
-from ...ir.loops.nest import Buffer, Kernel, Let, Loop, Prefetch, Stmt, Store
+from ...ir.loops.nest import Barrier, Buffer, Kernel, Let, Loop, Stmt, Store
 from ...ir.loops.nest import buffer as new_buffer
 from ...ir.loops.walk import (
     Body,
@@ -104,7 +104,7 @@ def hold(kernel: Kernel, buffer: str, memory: str) -> Kernel:
     """
 
     def change(body: Body) -> Body:
-        return rebuild(body, [(_held(s, buffer, memory, change),) for s in body])
+        return rebuild(body, [_held(s, buffer, memory, change) for s in body])
 
     body = change(kernel.body)
     if body is kernel.body:
@@ -191,7 +191,7 @@ def _forward(body: Body, buffer: str) -> Body:
             if plain and all(e.buffer != buffer for e in _loads(s.value)):
                 known = (Load(s.buffer, s.index, s.value.dtype), s.value)
         out.append(s)
-    return rebuild(body, [out])
+    return rebuild(body, out)
 
 
 def _replaced(e: Expr, old: Load, new: Expr) -> Expr:
@@ -204,18 +204,18 @@ def _loads(e: Expr) -> list[Load]:
 
 def drop(body: Body, buffer: str) -> Body:
     """Without the declaration of ``buffer`` and the stores to it."""
-    parts: list[tuple[Stmt, ...]] = []
+    out: list[Stmt] = []
     for s in body:
         if type(s) is Loop:
             inner = drop(s.body, buffer)
-            parts.append((s.with_body(inner),) if inner else ())
+            if inner:
+                out.append(s.with_body(inner))
         elif type(s) is Let:
-            parts.append(() if s.buffer.name == buffer else (s,))
-        elif type(s) is Store or type(s) is Prefetch:
-            parts.append(() if s.buffer == buffer else (s,))
-        else:
-            parts.append((s,))
-    return rebuild(body, parts)  # type: ignore[arg-type]
+            if s.buffer.name != buffer:
+                out.append(s)
+        elif type(s) is Barrier or s.buffer != buffer:  # type: ignore[union-attr]
+            out.append(s)
+    return rebuild(body, out)
 
 
 def reuse(kernel: Kernel, buffer: str, by: str) -> Kernel:
@@ -280,14 +280,6 @@ def _declares(body: Body, buffer: str) -> Body | None:
 
 
 def _drop_let(body: Body, buffer: str) -> Body:
-    return rebuild(
-        body,
-        [
-            (s.with_body(_drop_let(s.body, buffer)),)
-            if type(s) is Loop
-            else ()
-            if type(s) is Let and s.buffer.name == buffer
-            else (s,)
-            for s in body
-        ],
-    )
+    kept = [s for s in body if type(s) is not Let or s.buffer.name != buffer]
+    out = [s.with_body(_drop_let(s.body, buffer)) if type(s) is Loop else s for s in kept]
+    return rebuild(body, out)

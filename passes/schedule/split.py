@@ -160,21 +160,18 @@ def simplify(kernel: Kernel) -> Kernel:
 
 
 def _simplify(body: Body, extents: dict[str, Dim], sizes: Sequence[Size]) -> Body:
-    parts: list[tuple[Stmt, ...]] = []
+    out: list[Stmt] = []
     for s in body:
         if type(s) is Loop:
             if s.limit is not None:
                 s = _decide_limit(s, extents, sizes)
             if type(s.extent) is int and s.extent < 1:
-                parts.append(())
                 continue
             s = s.with_body(_simplify(s.body, {**extents, s.axis: s.extent}, sizes))
-        elif type(s) is Store and type(s.value) is not Where and not _has_where(s.value):
-            pass
-        elif type(s) is Store:
+        elif type(s) is Store and _has_where(s.value):
             s = with_value(s, map_expr(s.value, lambda e: _decide(e, extents, sizes)))
-        parts.append((s,))
-    return rebuild(body, parts)  # type: ignore[arg-type]
+        out.append(s)
+    return rebuild(body, out)
 
 
 def _has_where(e: Expr) -> bool:
