@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from .llvm.threads import get_num_threads
-from .llvm.walk import CHECK, PARALLEL, SEGMENT_WORDS, SERIAL, STEP_WORDS
+from .llvm.walk import CHECK, LITTLE, PARALLEL, SEGMENT_WORDS, SERIAL, STEP_WORDS
 
 _PHASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -25,7 +25,8 @@ def walk(table: int, first: int, slots: int) -> int:
 def _run(step: list[int], table: int, slots: int) -> None:
     """Call a phase function for each segment, or for each chunk where chunks may be spread."""
     phase = _PHASE(step[1])
-    spread = step[0] == PARALLEL and get_num_threads() > 1
+    threads = get_num_threads()
+    spread = step[0] == PARALLEL and threads > 1 and step[7] >= LITTLE
     grain = max(1, _value(step[4], step[5], slots))
     at = table + 8 * step[2]
     calls, kept = [], []
@@ -40,11 +41,18 @@ def _run(step: list[int], table: int, slots: int) -> None:
         width = grain if spread else max(1, iterations)
         for lo in range(0, iterations, width):
             calls.append((ctypes.addressof(arguments), lo, min(lo + width, iterations)))
-    if spread and len(calls) > 1:
-        list(_executor(get_num_threads()).map(lambda call: phase(*call), calls))
-    else:
-        for call in calls:
+    todo = iter(calls)
+
+    def run() -> None:
+        """Take the next call while there is one: the caller does so too."""
+        for call in todo:
             phase(*call)
+
+    helpers = min(threads, len(calls)) - 1 if spread else 0
+    others = [_executor(threads - 1).submit(run) for _ in range(helpers)]
+    run()
+    for other in others:
+        other.result()
 
 
 def _value(slot: int, offset: int, slots: int) -> int:

@@ -18,6 +18,7 @@ from .elf import LoadError, Object
 from .symbols import registered, resolve
 
 _ABSOLUTE, _RESERVED = 0xFFF1, 0xFF00
+_LIBRARY = "code"
 
 
 class Code:
@@ -33,9 +34,12 @@ class Code:
     def address(self, name: str) -> int:
         """Where the function or variable ``name`` lies. Raises ``KeyError`` with what there is."""
         if name not in self._names:
-            known = ", ".join(sorted(self._names)) or "nothing"
-            raise KeyError(f"code has no symbol {name!r}; it has {known}")
+            raise self._unknown(name)
         return self._names[name]
+
+    def _unknown(self, name: str) -> KeyError:
+        known = ", ".join(sorted(self._names)) or "nothing"
+        return KeyError(f"code has no symbol {name!r}; it has {known}")
 
     def immortal(self) -> "Code":
         """Keep the mapping for the life of the process: some thread may always be inside."""
@@ -43,32 +47,40 @@ class Code:
         return self
 
 
-class EngineCode(Code):
-    """Code that LLVM's own linker holds."""
+class Linked(Code):
+    """Code that LLVM's own linker holds; a name that was not read from the object is asked for."""
 
     __slots__ = ()
 
     def address(self, name: str) -> int:
         """Where ``name`` lies. Raises ``KeyError`` if it is not there."""
-        found = self._owner.get_function_address(name) or self._owner.get_global_value_address(name)
-        if not found:
-            raise KeyError(f"code has no symbol {name!r}")
-        return int(found)
+        if name not in self._names:
+            try:
+                found = self._owner[0].lookup(_LIBRARY, name)
+            except RuntimeError:
+                raise self._unknown(name) from None
+            self._owner.append(found)  # the code goes with it
+            self._names[name] = found[name]
+        return self._names[name]
+
+
+@functools.cache
+def maps_here() -> bool:
+    """Whether objects are of the kind that our own mapper reads: Linux on x86-64."""
+    return platform.system() == "Linux" and platform.machine() == "x86_64"
 
 
 @functools.cache
 def portable() -> bool:
-    """Whether this process takes the portable ways: asked for, or not Linux on x86-64."""
-    here = platform.system() == "Linux" and platform.machine() == "x86_64"
-    return os.environ.get("GRISTMILL_PORTABLE") == "1" or not here
+    """Whether this process takes the portable ways: asked for, or no other way is known here."""
+    return os.environ.get("GRISTMILL_PORTABLE") == "1" or not maps_here()
 
 
 def load(data: bytes) -> Code:
     """Map an object file. Raises ``LoadError`` if it is not one of ours or lacks a symbol."""
-    if portable():
-        return _load_by_engine(data)
     try:
-        return _map(Object(data))
+        image = Object(data) if maps_here() else None
+        return _map(image) if image and not portable() else _link(data, image)
     except (struct.error, IndexError, ValueError, StopIteration) as error:
         raise LoadError(f"load: not an x86-64 ELF object, or damaged ({error})") from None
 
@@ -96,13 +108,17 @@ def _address(image: Object, base: int, name: str, binding: int, section: int, va
     if section in image.offsets:
         return base + image.offsets[section] + value
     if section == 0 and name:
-        address = resolve(name)
-        if address is None:
-            raise LoadError(f"load: nothing provides @{name}; register it before loading")
-        return address
+        return _outside(name)
     if section >= _RESERVED and section != _ABSOLUTE:
         raise LoadError(f"load: {name!r} is a common symbol; emit it with an initial value")
     return value
+
+
+def _outside(name: str) -> int:
+    address = resolve(name)
+    if address is None:
+        raise LoadError(f"load: nothing provides @{name}; register it before loading")
+    return address
 
 
 @functools.cache
@@ -112,14 +128,24 @@ def _mprotect() -> Any:
     return function
 
 
-def _load_by_engine(data: bytes) -> Code:
-    """The portable twin: an engine of LLVM's per object, closed with the ``Code``."""
+def _link(data: bytes, image: Object | None) -> Code:
+    """The portable twin: LLVM's own linker, one for each object, closed with the ``Code``."""
     import llvmlite.binding as llvm
 
+    names = []
+    for name, binding, section, _ in image.symbols if image else ():
+        if name and section == 0:
+            _outside(name)  # said better here than by LLVM
+        elif name and binding:
+            names.append(name)
+    library = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
+    for name in names:
+        library.export_symbol(name)
     for name, address in registered().items():
-        llvm.add_symbol(name, address)
-    machine = native_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(data))
-    engine.finalize_object()
-    return EngineCode({}, engine, len(data))
+        library.import_symbol(name, address)
+    linker = llvm.create_lljit_compiler(native_machine(), use_jit_link=True)
+    try:
+        found = library.link(linker, _LIBRARY)
+    except RuntimeError as error:
+        raise LoadError(f"load: {error}") from None
+    return Linked({name: found[name] for name in names}, [linker, found], len(data))

@@ -13,6 +13,7 @@ counts tickets in 16 bits, so beyond 60000 chunks a ticket is several of them.
 END, SERIAL, PARALLEL, HOST, CHECK = range(5)
 STEP_WORDS, SEGMENT_WORDS = 8, 3
 SCRATCH_WORDS, SCRATCH_SEGMENT_WORDS = 5, 3
+LITTLE = 60_000  # nanoseconds of work that are not worth waking a thread for
 
 WALK = r"""
 define internal i64 @prepare(ptr %step, ptr %table, ptr %slots) {
@@ -199,7 +200,7 @@ run:
 weigh:                                             ; waking costs more than a little work saves
   %step7 = getelementptr i64, ptr %step, i64 7
   %work = load i64, ptr %step7
-  %little = icmp ult i64 %work, 60000
+  %little = icmp ult i64 %work, LITTLE
   %started = load i32, ptr @started
   %here = call i32 @llvm.smin.i32(i32 %started, i32 %wanted)
   %sleepers = load atomic i32, ptr @sleepers monotonic, align 4
@@ -232,4 +233,4 @@ return:
 }
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.umin.i64(i64, i64)
-"""
+""".replace("LITTLE", str(LITTLE))

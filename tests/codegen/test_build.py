@@ -202,7 +202,7 @@ def test_detection_and_loading_need_no_llvm(tmp_path):
         load(Path({str(path)!r}).read_bytes()).address("square")
         assert not any(name.startswith("llvmlite") for name in sys.modules)
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, env=environment())
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, env=environment(GRISTMILL_PORTABLE="0"))
 
 
 def environment(**more):

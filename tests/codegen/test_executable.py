@@ -193,7 +193,7 @@ graph = parse("graph f(%x: f32[8]) {\\n%0: f32[8] = exp(%x)\\nreturn %0\\n}")
 assert compile_graph(graph)([np.zeros(8, np.float32)])[0].tolist() == [1.0] * 8
 print("llvmlite" in sys.modules)
 """
-    environment = {**os.environ, "GRISTMILL_CACHE": "on"}
+    environment = {**os.environ, "GRISTMILL_CACHE": "on", "GRISTMILL_PORTABLE": "0"}
     run = [sys.executable, "-c", script]
     found = [
         subprocess.run(run, capture_output=True, text=True, check=True, env=environment)

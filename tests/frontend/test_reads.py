@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 import subprocess
-import sys
 import textwrap
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from compiled_programs import draw, numbers
+from pythons import find_python
 
 import gristmill as gm
 from gristmill.frontend import reads
@@ -81,14 +80,6 @@ def test_chains_in_other_pythons(version: str) -> None:
     found = [(k, r, [tuple(s) for s in steps]) for k, r, steps in json.loads(out)]
     for chain in [*WANTED, ("global", "SCALE", [])]:
         assert chain in found, f"{chain} is not in {found}"
-
-
-def find_python(version: str) -> str | None:
-    if sys.version.startswith(version):
-        return sys.executable
-    for place in Path.home().glob(f".pyenv/versions/{version}*/bin/python"):
-        return str(place)
-    return None
 
 
 def test_content() -> None:
