@@ -175,7 +175,8 @@ class Instance:
                 continue
             total = sum(work)
             parallel = phase.parallel and total > SMALL
-            grain = max(1, -(-most * CHUNK * len(segments) // max(total, 1)))
+            chunk = max(CHUNK, total // CHUNKS)
+            grain = max(1, -(-most * chunk * len(segments) // max(total, 1)))
             self.steps.append(
                 Step(phase.address, tuple(segments), parallel, grain, total, f"{stage.name}.{n}")
             )
@@ -323,7 +324,8 @@ class Instance:
 
 
 SMALL = 3000  # nanoseconds below which a step stays on one thread
-CHUNK = 5000  # nanoseconds of work that one chunk should hold
+CHUNK = 5000  # nanoseconds of work that one chunk should hold at least
+CHUNKS = 128  # chunks of one step: enough to share evenly, each long enough to read memory ahead
 
 
 def _memory(task: Task, lowered: Lowered | None) -> list[Value]:

@@ -7,6 +7,7 @@ Sources: Cody and Waite, Software Manual for the Elementary Functions, 1980 (red
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from . import coefficients as c
 from .emit import Builder, Value
 
 INF, NAN = math.inf, math.nan
+WIDTHS = {"f32": 32, "f64": 64}
 LOG2E = 1 / math.log(2)
 LN2_HIGH, LN2_LOW = 0.693359375, float(np.float32(math.log(2) - 0.693359375))
 DLN2_HIGH = int(math.log(2) * 2**32) / 2**32
@@ -33,17 +35,56 @@ def power_of_two(n: Value) -> Value:
     return ((n + 127) << 23).as_float() if n.kind == "i32" else ((n + 1023) << 52).as_float()
 
 
-def scale(p: Value, n: Value) -> Value:
-    """``p * 2**n`` in two steps, so that denormal results and infinity come out right."""
-    half = n.arithmetic_shift(1)
-    return p * power_of_two(half) * power_of_two(n - half)
+class Rounded(NamedTuple):
+    """A float rounded to an integer, and the same with the magic number added, whose low bits are the integer."""
+
+    number: Value
+    shifted: Value
+
+    def whole(self) -> Value:
+        """The integer."""
+        bits = self.shifted.bits()
+        return bits - (0x4B400000 if bits.kind == "i32" else 0x4338000000000000)
 
 
-def nearest(b: Builder, x: Value, factor: float) -> tuple[Value, Value]:
-    """``x * factor`` rounded to an integer, as a float and as an integer, by the magic number."""
+def nearest(b: Builder, x: Value, factor: float) -> Rounded:
+    """``x * factor`` rounded to an integer."""
     magic = 12582912.0 if x.kind == "f32" else 6755399441055744.0
-    t = b.fma(x, factor, magic)
-    return t - magic, t.bits() - (0x4B400000 if x.kind == "f32" else 0x4338000000000000)
+    shifted = b.fma(x, factor, magic)
+    return Rounded(shifted - magic, shifted)
+
+
+def scale(b: Builder, p: Value, n: Rounded) -> Value:
+    """``p * 2**n``, rounded once: denormal results and infinity come out right."""
+    if may_scale(b, p):
+        return scaled_at_once(b, p, n)
+    whole = n.whole()
+    half = whole.arithmetic_shift(1)
+    return p * power_of_two(half) * power_of_two(whole - half)
+
+
+def scale_normal(b: Builder, p: Value, n: Rounded) -> Value:
+    """``p * 2**n`` where the power of two is a normal number."""
+    if may_scale(b, p):
+        return scaled_at_once(b, p, n)
+    return p * power_of_two(n.whole())
+
+
+def may_scale(b: Builder, p: Value) -> bool:
+    """Whether the machine scales whole vectors like ``p`` by powers of two."""
+    return "+avx512vl" in b.features and p.lanes * WIDTHS[p.kind] in (128, 256, 512)
+
+
+def scaled_at_once(b: Builder, p: Value, n: Rounded) -> Value:
+    """``vscalef``: the same bits as products of powers of two."""
+    width = p.lanes * WIDTHS[p.kind]
+    mask = f"i{max(8, p.lanes)}"
+    name = f"llvm.x86.avx512.mask.scalef.{'ps' if p.kind == 'f32' else 'pd'}.{width}"
+    rounding = ("i32",) if width == 512 else ()
+    b.declarations.add(f"declare {p.type} @{name}({', '.join([p.type] * 3 + [mask, *rounding])})")
+    operands = [f"{p.type} {v}" for v in (p.text, n.number.text, "zeroinitializer")]
+    tail = [f"{mask} -1", *(f"{kind} 4" for kind in rounding)]
+    return b.emit(p.kind, p.lanes, f"call {p.type} @{name}({', '.join(operands + tail)})")
 
 
 def clamp(x: Value, low: float | None, high: float | None) -> Value:
@@ -60,18 +101,18 @@ def absolute(b: Builder, x: Value) -> Value:
     return x if x.kind in ("u8", "bool") else x.compare("slt", 0).select(0 - x, x)
 
 
-def exp_reduced(b: Builder, x: Value, terms: tuple[float, ...]) -> tuple[Value, Value]:
+def exp_reduced(b: Builder, x: Value, terms: tuple[float, ...]) -> tuple[Value, Rounded]:
     """``exp(x) = p * 2**n``: the polynomial part and n."""
-    n, ni = nearest(b, x, LOG2E)
+    n = nearest(b, x, LOG2E)
     high, low = (LN2_HIGH, LN2_LOW) if x.kind == "f32" else (DLN2_HIGH, DLN2_LOW)
-    r = b.fma(n, -low, b.fma(n, -high, x))
-    return b.fma(r * r, horner(b, r, terms), r) + 1.0, ni
+    r = b.fma(n.number, -low, b.fma(n.number, -high, x))
+    return b.fma(r * r, horner(b, r, terms), r) + 1.0, n
 
 
 def exp(b: Builder, x: Value) -> Value:
     """The exponential."""
     bounds = (-104.0, 89.0) if x.kind == "f32" else (-746.0, 710.0)
-    return scale(*exp_reduced(b, clamp(x, *bounds), c.EXP6 if x.kind == "f32" else c.DEXP11))
+    return scale(b, *exp_reduced(b, clamp(x, *bounds), c.EXP6 if x.kind == "f32" else c.DEXP11))
 
 
 def log(b: Builder, x: Value) -> Value:
@@ -150,11 +191,11 @@ def log1p(b: Builder, x: Value) -> Value:
 def expm1(b: Builder, x: Value) -> Value:
     """``exp(x) - 1``, the power of two shared out so that neither part overflows."""
     low, high = (-20.0, 89.0) if x.kind == "f32" else (-40.0, 710.0)
-    n, ni = nearest(b, t := clamp(x, low, high), LOG2E)
+    n = nearest(b, t := clamp(x, low, high), LOG2E)
     upper, lower = (LN2_HIGH, LN2_LOW) if x.kind == "f32" else (DLN2_HIGH, DLN2_LOW)
-    r = b.fma(n, -lower, b.fma(n, -upper, t))
+    r = b.fma(n.number, -lower, b.fma(n.number, -upper, t))
     p = b.fma(r * r, horner(b, r, c.EXPM1_6 if x.kind == "f32" else c.DEXP11), r)
-    scale_of = power_of_two(ni - 1)
+    scale_of = power_of_two(n.whole() - 1)
     y = b.fma(p, scale_of, scale_of - 0.5)
     return x.compare("oeq", 0.0).select(x, y + y)
 
@@ -168,7 +209,7 @@ def tanh(b: Builder, x: Value) -> Value:
     else:
         p, n = exp_reduced(b, clamp(a, None, 20.0) * 2.0, c.DEXP11)
         terms = c.DTANH10
-    large = 1.0 - 2.0 / (p * power_of_two(n) + 1.0)
+    large = 1.0 - 2.0 / (scale_normal(b, p, n) + 1.0)
     z = a * a
     small = b.fma(a * z, horner(b, z, terms), a)
     return b.intrinsic("copysign", a.compare("ult", 0.6).select(small, large), x)
@@ -186,14 +227,14 @@ def erf(b: Builder, x: Value) -> Value:
     if x.kind == "f32":
         t = clamp(a, None, 4.0)
         p, n = exp_reduced(b, -b.fma(t, horner(b, t, c.ERFL6), t), c.EXP5)
-        large, limit = 1.0 - p * power_of_two(n), 0.921875
+        large, limit = 1.0 - scale_normal(b, p, n), 0.921875
         terms: tuple[float, ...] = c.ERFS5
     else:
         t = clamp(a, 1.0, 6.0)
         q = t * t
         low = b.intrinsic("fma", t, t, -q)
         p, n = exp_reduced(b, -q, c.DEXP11)
-        e = p * power_of_two(n)
+        e = scale_normal(b, p, n)
         e = b.fma(e, -low, e)
         large, limit, terms = 1.0 - e * horner(b, (t - 2.0) / (t + 2.0), c.DERFC13), 1.0, c.DERFS11
     z = x * x

@@ -71,7 +71,7 @@ def half_type(lanes: int) -> str:
 
 def from_f16(b: Builder, x: Value) -> Value:
     """To f32, by the machine or by moving the exponent."""
-    if b.halves:
+    if "+f16c" in b.features:
         half = half_type(x.lanes)
         bits = b.emit("", x.lanes, f"bitcast {x.type} {x.text} to {half}").text
         return b.emit("f32", x.lanes, f"fpext {half} {bits} to {type_of('f32', x.lanes)}")
@@ -85,7 +85,7 @@ def from_f16(b: Builder, x: Value) -> Value:
 
 def to_f16(b: Builder, x: Value) -> Value:
     """From f32 to the nearest, halves to even, by the machine or in integers."""
-    if b.halves:
+    if "+f16c" in b.features:
         half = half_type(x.lanes)
         value = b.emit("", x.lanes, f"fptrunc {x.type} {x.text} to {half}").text
         return b.emit("f16", x.lanes, f"bitcast {half} {value} to {type_of('f16', x.lanes)}")

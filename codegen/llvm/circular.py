@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from . import coefficients as c
-from .analysis import INF, NAN, absolute, clamp, exponent64, horner, nearest, power_of_two
+from .analysis import INF, NAN, absolute, clamp, exponent64, horner, nearest, scale_normal
 from .emit import Builder, Value
 
 HALF_PI_HIGH = int(math.pi / 2 * 2**32) / 2**32
@@ -27,9 +27,9 @@ def cos(b: Builder, x: Value) -> Value:
 def circular(b: Builder, x: Value, name: str) -> Value:
     """f32: reduced by pi/2 in f64, then one of two polynomials; huge arguments by the C library."""
     wide = x.convert("fpext", "f64")
-    n, whole = nearest(b, wide, 2 / math.pi)
-    r = (wide - n * HALF_PI_HIGH - n * HALF_PI_LOW).convert("fptrunc", "f32")
-    quarter = whole.convert("trunc", "i32")
+    n = nearest(b, wide, 2 / math.pi)
+    r = (wide - n.number * HALF_PI_HIGH - n.number * HALF_PI_LOW).convert("fptrunc", "f32")
+    quarter = n.whole().convert("trunc", "i32")
     quarter = quarter + 1 if name == "cos" else quarter
     z = r * r
     sine = b.fma(r * z, horner(b, z, c.SIN2), r)
@@ -69,8 +69,8 @@ def positive_power(b: Builder, x: Value, y: Value) -> Value:
     s = (m - 1.0) / (m + 1.0)
     logarithm = b.fma(s, horner(b, s * s, c.POWLOG5), exponent64(e))
     t = clamp(exponent * logarithm, -160.0, 160.0)
-    n, whole = nearest(b, t, 1.0)
-    return (horner(b, t - n, c.POWEXP7) * power_of_two(whole)).convert("fptrunc", "f32")
+    n = nearest(b, t, 1.0)
+    return scale_normal(b, horner(b, t - n.number, c.POWEXP7), n).convert("fptrunc", "f32")
 
 
 def special_power(b: Builder, x: Value, y: Value, size: Value) -> Value:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,11 @@ class Value:
     def type(self) -> str:
         """Its LLVM type."""
         return type_of(self.kind, self.lanes)
+
+    def is_zero(self) -> bool:
+        """Whether it is the literal +0 (in every lane)."""
+        zero = literal(self.kind, 0)
+        return self.text in (zero, f"splat ({SCALARS[self.kind]} {zero})")
 
     def like(self, other: Any) -> Value:
         """A number in this value's kind and lanes."""
@@ -157,7 +162,8 @@ class Value:
 class Builder:
     """Collects instructions; the same text in the same scope is one value."""
 
-    def __init__(self, halves: bool = False) -> None:
+    def __init__(self, features: Collection[str] = ()) -> None:
+        self.features = frozenset(features)
         self.lines: list[str] = []
         self.declarations: set[str] = set()
         self.known: dict[str, Value] = {}
@@ -165,8 +171,6 @@ class Builder:
         self.heads: dict[tuple[str, str], str] = {}
         self.serial = 0
         self.current = "entry"
-        self.halves = halves
-        """Whether the machine converts f16."""
 
     def name(self) -> str:
         """A fresh name (those of parameters have a dot in them)."""

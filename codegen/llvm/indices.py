@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ...ir.sizes import ZERO, Dim, Poly, poly
 from .emit import Builder, Value
@@ -24,8 +24,8 @@ class Indices(Builder):
     ``lane`` is (axis, lanes, mask) inside a vector loop; the mask is None where all lanes are on.
     """
 
-    def __init__(self, halves: bool) -> None:
-        super().__init__(halves)
+    def __init__(self, features: Collection[str]) -> None:
+        super().__init__(features)
         self.env: dict[str, Value | int] = {}
         self.lane: tuple[str, int, Value | None] | None = None
 

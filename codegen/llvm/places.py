@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from typing import Any
 
 from ...ir.dtypes import DType
@@ -20,8 +21,8 @@ STACK = 1 << 20
 class Places(Registers):
     """Reads and writes elements; the same load twice between two writes is one value."""
 
-    def __init__(self, halves: bool) -> None:
-        super().__init__(halves)
+    def __init__(self, features: Collection[str]) -> None:
+        super().__init__(features)
         self.version: dict[str, int] = {}
         self.locals: dict[str, int] = {}
         self.open_locals: dict[str, list[Value]] = {}

@@ -71,8 +71,8 @@ class Registers(Indices):
     that a register has had: while there is one, pieces need not be compared.
     """
 
-    def __init__(self, halves: bool) -> None:
-        super().__init__(halves)
+    def __init__(self, features: Collection[str]) -> None:
+        super().__init__(features)
         self.buffers: dict[str, Buffer] = {}
         self.registers: dict[Key, Value] = {}
         self.alive: dict[Key, str | None] = {}

@@ -40,7 +40,7 @@ class Writer(Expressions):
     """One function while it is written."""
 
     def __init__(self, module: Functions, symbol: str) -> None:
-        super().__init__("+f16c" in module.target.features)
+        super().__init__(module.target.features.split(","))
         self.module, self.symbol = module, symbol
 
     def derive(self, sizes: tuple[Size, ...]) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from ...ir.loops.nest import Loop
 from ...ir.loops.walk import Body
 from ...ir.sizes import Dim
-from .plan import Plan, cost, elements, innermost, is_contiguous, spread, vectorize_loop
-
-STREAM = 8 << 20  # bytes from which an output is written past the caches
+from .plan import Plan, cost, innermost, is_contiguous, large_outputs, spread, vectorize_loop
 
 
 def schedule_elementwise(plan: Plan) -> None:
@@ -49,12 +45,7 @@ def _vector_axis(plan: Plan, axes: list[tuple[str, Dim]], body: Body) -> str | N
 
 
 def _stream_outputs(plan: Plan) -> None:
-    """Outputs too large for the caches are written past them, where whole lines are stored."""
-    width = plan.lanes()
-    if any(x.kind != "vector" for x in innermost(plan.kernel.body)):
-        return
-    for b in plan.kernel.params:
-        bytes_ = elements(b.shape) * b.dtype.itemsize
-        lines = bool(b.shape) and elements(b.shape[-1:]) % width == 0
-        if b.role == "out" and lines and STREAM <= bytes_ < math.inf:
-            plan.attempt("stream", b.name)
+    """Outputs too large for the caches are written past them, where all stores are of vectors."""
+    if all(x.kind == "vector" for x in innermost(plan.kernel.body)):
+        for name in large_outputs(plan):
+            plan.attempt("stream", name)

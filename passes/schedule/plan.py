@@ -13,6 +13,7 @@ from ...ir.sizes import Dim, Poly, dim
 from ...ir.target import Target
 from .schedule import Step, finish, take
 
+STREAM = 8 << 20  # bytes from which an output is written past the caches
 UNROLL = 4  # vectors in flight: enough to hide the latency of an addition
 
 
@@ -132,6 +133,19 @@ def _cost(e: object) -> int:
 def cost(body: Body) -> int:
     """Roughly how long the text of one iteration is."""
     return sum(1 + _cost(s.value) for s in stores(body))
+
+
+def large_outputs(plan: Plan) -> list[str]:
+    """The outputs that would push all else out of the caches, of whole vectors along their last dim."""
+    width = plan.lanes()
+    return [
+        b.name
+        for b in plan.kernel.params
+        if b.role == "out"
+        and b.shape
+        and elements(b.shape[-1:]) % width == 0
+        and STREAM <= elements(b.shape) * b.dtype.itemsize < math.inf
+    ]
 
 
 def vectorize_loop(plan: Plan, axis: str, unroll: int = UNROLL) -> None:

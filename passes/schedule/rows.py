@@ -5,20 +5,35 @@ from __future__ import annotations
 from ...ir.errors import ScheduleError
 from ...ir.loops.nest import Let, Loop
 from ...ir.loops.walk import Body, lets, loops_of, reads, stores
-from .plan import Plan, cost, elements, innermost, is_contiguous, spread, vectorize_loop
+from .plan import (
+    Plan,
+    cost,
+    elements,
+    innermost,
+    is_contiguous,
+    large_outputs,
+    spread,
+    vectorize_loop,
+)
 
 STACK = 1 << 14  # elements of a local row that may lie on a thread's stack
 
 
 def schedule_rows(plan: Plan) -> None:
-    """Join loops over a row where that is legal, keep its intermediate in the output, use vectors."""
+    """Join loops over a row where that is legal, keep its intermediate in the output, use vectors.
+
+    An output that is written past the caches holds no intermediate: each element is stored once.
+    """
     _join_loops(plan)
-    _reuse_outputs(plan)
+    streamed = _streamed(plan)
+    _reuse_outputs(plan, streamed)
     hoist_open(plan)
     for axis in dict.fromkeys(loop.axis for loop in innermost(plan.kernel.body)):
         _vectorize(plan, axis)
     for loop in [s for s in plan.kernel.body if type(s) is Loop]:
         spread(plan, loop.axis)
+    for name in streamed:
+        plan.attempt("stream", name)
 
 
 def _vectorize(plan: Plan, axis: str) -> None:
@@ -62,9 +77,17 @@ def _innermost(loop: Loop) -> bool:
     return not any(type(s) is Loop for s in loop.body)
 
 
-def _reuse_outputs(plan: Plan) -> None:
+def _streamed(plan: Plan) -> list[str]:
+    """The outputs to write past the caches: large ones whose rows fit on a stack meanwhile."""
+    large = large_outputs(plan)
+    return [
+        b.name for b in plan.kernel.params if b.name in large and elements(b.shape[-1:]) <= STACK
+    ]
+
+
+def _reuse_outputs(plan: Plan, but: list[str]) -> None:
     """A local row that an output is made from lives in that output."""
-    outputs = [b.name for b in plan.kernel.params if b.role == "out"]
+    outputs = [b.name for b in plan.kernel.params if b.role == "out" and b.name not in but]
     for let in _row_lets(plan.kernel.body):
         made = [
             s.buffer

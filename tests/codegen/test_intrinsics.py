@@ -256,6 +256,18 @@ def test_selects_of_every_dtype():
         assert not len(different(meant(kernel, given)["y"], results(kernel, given, host())["y"])), dtype
 
 
+@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "erf", "expm1"])
+@pytest.mark.parametrize("dtype", [float32, float64], ids=str)
+def test_machines_agree_where_both_have_fma(name, dtype):
+    """Scaled at once or by two products: the same bits, denormal and infinite results among them."""
+    least, most = (-108, 92) if dtype is float32 else (-750, 715)
+    x = np.linspace(least, most, 20011).astype(dtype.numpy)
+    x[:4] = [np.nan, np.inf, -np.inf, -0.0]
+    kernel = functions_of(dtype, len(x), True, [name])
+    found = [results(kernel, {"a": x, "b": x}, target)[f"y_{name}"] for target in TARGETS.values() if target.has_fma]
+    assert len(found) > 1 and not any(len(different(found[0], other)) for other in found[1:])
+
+
 def test_ops_state_the_same_units():
     stated = {o.scalar: o.ulp for o in OPS.values() if isinstance(o, ElementwiseOp) and o.ulp}
     assert stated == {name: ULPS[name] for name in stated}

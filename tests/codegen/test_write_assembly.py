@@ -51,3 +51,27 @@ def test_a_tile_that_is_too_large_is_seen_to_spill() -> None:
     products, spills = products_and_spills(parse(TILE), level("x86-64-v4"))
     assert products == 64
     assert spills > 0
+
+
+EXP = """kernel map(in x: f32[64], out y: f32[64]) {
+  for i in 64 { y[i] = exp(x[i]) }
+}"""
+LARGEST = """kernel full(in x: f32[4096], out y: f32[]) {
+  for i in 4096 { y[] max= x[i] from -inf at i }
+}"""
+
+
+def listing(text: str, name: str) -> str:
+    target = level(name)
+    return assembly(write(schedule_kernel(parse(text), target)[0], target).text, target)
+
+
+def test_powers_of_two_are_scaled_at_once_where_the_machine_can() -> None:
+    assert "vscalefps" in listing(EXP, "x86-64-v4")
+    assert "scalef" not in listing(EXP, "x86-64-v3")
+
+
+def test_a_step_of_a_maximum_waits_for_no_sign() -> None:
+    """LLVM's own ``maximum`` moves signs to a mask and back before it compares: twice as long a chain."""
+    text = listing(LARGEST, "x86-64-v4")
+    assert "vmaxps" in text and "vpmovd2m" not in text
