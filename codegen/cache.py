@@ -1,7 +1,7 @@
 """The disk cache of built kernels: one verified file per entry, in a folder only the user owns.
 
 What lies there is mapped as code, so nothing is believed: the folder must be the user's and
-closed to others, an entry a regular file of ours whose key, lengths and SHA-256 agree. Anything
+closed to others, an entry a regular file of ours whose key, length and SHA-256 agree. Anything
 else is a miss. Entries are written aside and renamed, so that several processes may share.
 """
 
@@ -10,19 +10,17 @@ import functools
 import hashlib
 import importlib.util
 import itertools
-import json
 import os
 import stat
 import struct
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-_MAGIC = b"GRSTML01"
-_HEADER = struct.Struct("<8s32s32sIQ")  # magic, key, SHA-256 of the rest, two lengths
+_MAGIC = b"GRSTML02"
+_HEADER = struct.Struct("<8s32s32sQ")  # magic, key, SHA-256 of the payload, its length
 _LARGEST = 256 << 20
 _OPEN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _OPEN_FOLDER = _OPEN | os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
@@ -79,15 +77,10 @@ class Cache:
         """The payload stored under a key, or None."""
         found = self._entry(key)
         self._counts["misses" if found is None else "hits"] += 1
-        return None if found is None else found[1]
+        return found
 
-    def read_metadata(self, key: str) -> dict[str, Any] | None:
-        """What was noted beside the payload, or None."""
-        found = self._entry(key)
-        return None if found is None else json.loads(found[0])
-
-    def _entry(self, key: str) -> tuple[bytes, bytes] | None:
-        """An entry's metadata and payload, verified; one of ours that is wrong is removed."""
+    def _entry(self, key: str) -> bytes | None:
+        """An entry's payload, verified; one of ours that is wrong is removed."""
         if self._handle is None:
             return None
         try:
@@ -110,14 +103,12 @@ class Cache:
         finally:
             os.close(handle)
 
-    def write(self, key: str, payload: bytes, metadata: Mapping[str, Any] | None = None) -> None:
+    def write(self, key: str, payload: bytes) -> None:
         """Store a payload under a key, for other processes to find whole or not at all."""
         if self._handle is None:
             return
-        note = json.dumps(dict(metadata or {}), sort_keys=True).encode()
-        digest = hashlib.sha256(note + payload).digest()
-        head = _HEADER.pack(_MAGIC, bytes.fromhex(key), digest, len(note), len(payload))
-        data = head + note + payload
+        digest = hashlib.sha256(payload).digest()
+        data = _HEADER.pack(_MAGIC, bytes.fromhex(key), digest, len(payload)) + payload
         if len(data) > min(_LARGEST, self.limit):
             return
         aside = f".{key}.{os.getpid()}.{next(_serial)}"
@@ -200,17 +191,15 @@ def _read_all(handle: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _verify(key: str, data: bytes) -> tuple[bytes, bytes] | None:
-    """Metadata and payload of an entry, if all of it is as it was written."""
+def _verify(key: str, data: bytes) -> bytes | None:
+    """The payload of an entry, if all of it is as it was written."""
     if len(data) < _HEADER.size:
         return None
-    magic, stored, digest, noted, length = _HEADER.unpack_from(data)
-    if magic != _MAGIC or stored.hex() != key or len(data) != _HEADER.size + noted + length:
+    magic, stored, digest, length = _HEADER.unpack_from(data)
+    if magic != _MAGIC or stored.hex() != key or len(data) != _HEADER.size + length:
         return None
-    rest = data[_HEADER.size :]
-    if hashlib.sha256(rest).digest() != digest:
-        return None
-    return rest[:noted], rest[noted:]
+    payload = data[_HEADER.size :]
+    return payload if hashlib.sha256(payload).digest() == digest else None
 
 
 def key(*parts: str | bytes) -> str:
@@ -277,11 +266,11 @@ def read(key: str) -> bytes | None:
     return cache.read(key) if cache else None
 
 
-def write(key: str, payload: bytes, metadata: Mapping[str, Any] | None = None) -> None:
-    """Store a payload (and a small note in JSON) under a key."""
+def write(key: str, payload: bytes) -> None:
+    """Store a payload under a key."""
     cache = current()
     if cache:
-        cache.write(key, payload, metadata)
+        cache.write(key, payload)
 
 
 def stats() -> dict[str, int]:

@@ -201,6 +201,7 @@ def _explained(stage: Stage) -> dict[str, Any]:
         "kind": stage.tasks[0][0].kind,
         "segments": len(stage.tasks),
         "ops": [(n.op.name, str(n.site)) for n in nodes],
+        "results": [str(v.type) for task, _ in stage.tasks for v in task.group.outputs],
         "steps": stage.launch.steps if stage.launch else "",
     }
 

@@ -58,5 +58,5 @@ def _make(key: str, target: Target, write: Callable[[], str]) -> Code:
     data = build(write(), target)
     _counts["built"] += 1
     _counts["build_ns"] += time.perf_counter_ns() - begin
-    cache.write(key, data, {"target": target.name})
+    cache.write(key, data)
     return load(data)

@@ -10,7 +10,6 @@ import ctypes
 import functools
 import mmap
 import os
-import sys
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -220,30 +219,3 @@ def stats() -> dict[str, int]:
     """Bytes in use now, the most there ever were, and bytes held from the system."""
     with _pool.lock:
         return {"current": _pool.current, "peak": _pool.peak, "reserved": _pool.reserved}
-
-
-def reset_peak() -> None:
-    """Let the peak start again from what is in use now."""
-    with _pool.lock:
-        _pool.peak = _pool.current
-
-
-def is_exclusive(block: Block) -> bool:
-    """Whether one variable of the caller is all that refers to a block: its memory may be reused.
-
-    Arrays made from the block count, and so do their views.
-    """
-    return sys.getrefcount(block) <= _ALONE
-
-
-def _references(block: object) -> int:
-    """What ``is_exclusive`` counts; called on an object that one variable holds, to calibrate."""
-    return sys.getrefcount(block)
-
-
-def _alone() -> int:
-    probe = object()
-    return _references(probe)
-
-
-_ALONE = _alone()

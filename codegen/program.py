@@ -9,7 +9,6 @@ What it is called with comes from the program's slots, an array of i64 that the 
 
 import ctypes
 import functools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,18 +141,6 @@ class Program:
             hosts[step.index](slots)
             stopped = self._walk(self._table_address, stopped + 1, slots.address)
         return None
-
-    def profile(self, slots: Slots, hosts: Sequence[Callable[[Slots], Any]] = ()) -> list[int]:
-        """Run the steps one by one; returns the nanoseconds of each, the call's own included."""
-        times = []
-        for step in self.steps:
-            alone = Program([step], self.slot_count)
-            begin = time.perf_counter_ns()
-            stopped = alone.run(slots, hosts)
-            times.append(time.perf_counter_ns() - begin)
-            if stopped is not None:
-                break
-        return times
 
     def __str__(self) -> str:
         return "\n".join(f"{i}: {_describe(step)}" for i, step in enumerate(self.steps))

@@ -72,19 +72,25 @@ def _counted(found: dict[str, int]) -> str:
 
 
 def _table(v: dict[str, Any]) -> list[str]:
-    head = f"  {'step':<16} {'read':>8} {'written':>8} {'MFLOP':>8}  ops"
+    head = f"  {'step':<16} {'read':>8} {'written':>8} {'MFLOP':>8} {'est. us':>8}  results = ops  # lines"
     return [head, *map(_row, v["kernels"])] if v["kernels"] else ["  nothing to run"]
 
 
 def _row(k: dict[str, Any]) -> str:
-    ops = " ".join(dict.fromkeys(op for op, _ in k["ops"])) or "-"
+    ops = list(dict.fromkeys(op for op, _ in k["ops"]))
     lines = ", ".join(dict.fromkeys(str(site).split("  ")[0] for _, site in k["ops"] if site))
     times = f" x{k['segments']}" if k["segments"] > 1 else ""
     read, written = _bytes(k.get("read")), _bytes(k.get("written"))
     flops = "" if k.get("flops") is None else f"{k['flops'] / 1e6:.2f}"
-    return (
-        f"  {k['name'] + times:<16} {read:>8} {written:>8} {flops:>8}  {ops[:60]}  # {lines[:60]}"
-    )
+    estimate = "" if k.get("estimated_ns") is None else f"{k['estimated_ns'] / 1e3:.1f}"
+    made = _short(list(dict.fromkeys(k["results"])), 3)
+    text = f"{made} = {_short(ops, 12)}  # {lines[:60]}" if made else "-"
+    return f"  {k['name'] + times:<16} {read:>8} {written:>8} {flops:>8} {estimate:>8}  {text}"
+
+
+def _short(words: list[str], most: int) -> str:
+    """The first few, and that there are more."""
+    return ", ".join(words[:most]) + (" ..." if len(words) > most else "")
 
 
 def _bytes(n: int | None) -> str:

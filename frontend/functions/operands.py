@@ -12,7 +12,7 @@ from ...ir.dtypes import DType
 from ...ir.errors import OpError, ShapeError
 from ...ir.graph import Value, current
 from ...ir.op import OPS, Op
-from ...ir.sizes import Dim, Shape
+from ...ir.sizes import Shape
 from ...ir.source import caller, explain
 from .. import eager, numbers
 from ..layout import elementwise_strides
@@ -193,8 +193,3 @@ def located(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     except OpError as error:
         raise eager.located(error, caller()) from None
-
-
-def dim_product(shape: Shape) -> Dim:
-    """The number of elements."""
-    return sizes.product(shape)

@@ -1,6 +1,5 @@
 """The loop language: nests of loops over buffers, from naive ones to what a writer spells."""
 
-from .elements import join_along, place_inside
 from .expr import Apply, Const, Expr, Index, Load, Place, Where, apply, const, map_expr, places
 from .interpret import interpret
 from .intrinsics import INTRINSICS, identity

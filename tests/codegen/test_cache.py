@@ -26,9 +26,8 @@ def entry(store, key=KEY):
 
 def test_what_was_written_is_read(store):
     assert store.read(KEY) is None
-    store.write(KEY, b"payload", {"kernel": "softmax"})
+    store.write(KEY, b"payload")
     assert store.read(KEY) == b"payload"
-    assert store.read_metadata(KEY) == {"kernel": "softmax"}
     stats = store.stats()
     assert (stats["hits"], stats["misses"], stats["writes"], stats["entries"]) == (1, 1, 1, 1)
     assert stats["bytes"] == entry(store).stat().st_size
@@ -63,7 +62,7 @@ def test_a_longer_entry_is_a_miss_and_goes(store):
 
 
 def test_any_flipped_bit_is_a_miss(store):
-    store.write(KEY, b"payload", {"a": 1})
+    store.write(KEY, b"payload")
     data = entry(store).read_bytes()
     for at in range(len(data)):
         wrong = bytearray(data)

@@ -232,17 +232,6 @@ def test_a_program_reads_as_text(code):
         3: 0x10 serial: 10 of (s0, 3)""")
 
 
-def test_a_profile_runs_each_step_once(code):
-    x = np.zeros(4, np.int64)
-    program = Program([add(code, 0, 1, 4), Host(0), Check(1), add(code, 0, 10, 4)], 2, [code])
-    slots = program.slots()
-    slots.values[0:2] = [x.ctypes.data, x.ctypes.data]
-    times = program.profile(slots, [lambda slots: x.fill(0)])
-    assert len(times) == 4 and all(t > 0 for t in times)
-    assert x.tolist() == [10] * 4
-    assert len(program.profile(slots, [lambda slots: None])) == 3  # the check stopped it
-
-
 def test_scalars_travel_as_bits(code):
     program = Program([], 2)
     slots = program.slots()

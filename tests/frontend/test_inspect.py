@@ -32,7 +32,7 @@ def test_explain_says_what_and_why() -> None:
         "variant 1: first call",
         "sizes changed: (f32[8, 4], f32[8, 2]) -> (f32[5, 4], f32[5, 2])",
         "compiled in",
-        "contract",
+        "f32[8, 8] = contract",
         "compiled_programs.py",
         "kernels: ",
     ):
