@@ -60,12 +60,15 @@ def _times(v: dict[str, Any]) -> list[str]:
         f"  {v['inputs']}",
         f"  {v['nodes']} ops in {len(v['kernels'])} steps; memory: {memory}",
         f"  compiled in {v['seconds'] * 1e3:.1f} ms: {stages}",
-        f"  kernels: {_counted(v['found'])}",
+        f"  kernels: {_counted(v)}",
     ]
 
 
-def _counted(found: dict[str, int]) -> str:
+def _counted(v: dict[str, Any]) -> str:
     """How the kernels were come by."""
+    found = v["found"]
+    if all(k["kind"] == "host" for k in v["kernels"]):
+        return "none"
     words = {"built": "built", "read": "from disk", "shared": "shared with others in memory"}
     counts = [f"{found[k]} {text}" for k, text in words.items() if found.get(k)]
     return ", ".join(counts) or "all of an executable that existed"

@@ -12,6 +12,7 @@ from ..ir import sizes
 from ..ir.errors import LeakedError, TraceError
 from ..ir.graph import Graph, Type, Value, building, make_input
 from ..ir.sizes import Dim, contiguous_strides
+from ..ir.source import explain
 from .executable import compile_plain
 from .layout import is_contiguous
 from .numbers import Number
@@ -182,6 +183,7 @@ def _merge(trace: Trace, dims: dict[int, dict[int, Dim]]) -> None:
 
 def _finish(trace: Trace, result: Any, swaps: Swaps, leaves: list[Any]) -> Variant:
     v = Variant()
+    _check_dtypes(trace)
     _check_stands(trace)
     slots: dict[int, int] = {}
     outputs: list[tuple[Value, Any]] = []
@@ -203,6 +205,20 @@ def _finish(trace: Trace, result: Any, swaps: Swaps, leaves: list[Any]) -> Varia
     v.executable = _executable(v, leaves)
     _gradients(v)
     return v
+
+
+def _check_dtypes(trace: Trace) -> None:
+    """Kernels compute with real numbers: an op on complex ones would run in Python, without a word."""
+    for node in trace.nodes:
+        found = [v.type for v in (*node.operands, *node.results) if v.dtype.is_complex]
+        if found and node.op.name not in ("alias", "detach"):
+            raise TraceError(
+                explain(
+                    f"{node.op.name} computes with complex numbers ({found[0]}), for which there are no kernels",
+                    node.site.span,
+                    "call it outside of the compiled function, or compute with real and imaginary parts",
+                )
+            )
 
 
 def _check_stands(trace: Trace) -> None:

@@ -14,6 +14,7 @@ import pytest
 from compiled_programs import compare, draw, numbers
 
 import gristmill as gm
+from gristmill.ir.errors import TraceError
 
 SEEN: list[Any] = []
 
@@ -165,3 +166,17 @@ def test_a_dict_batch() -> None:
         return call
 
     compare(make, [1])
+
+
+def test_complex_numbers_inside() -> None:
+    """No kernel computes with them, and a step in Python without a word is not what was asked for."""
+    with pytest.raises(TraceError) as error:
+        gm.compile(lambda x: (x * x).sum())(gm.tensor([1 + 2j, 3j]))
+    text = str(error.value)
+    assert "mul computes with complex numbers (c64[2])" in text
+    assert "gm.compile(lambda x: (x * x).sum())" in text and "^^^^^" in text and "outside" in text
+    f = gm.compile(lambda x: x * gm.ones(2).to(gm.complex64))
+    for _ in range(2):
+        with pytest.raises(TraceError, match="cast computes with complex numbers"):
+            f(gm.ones(2))
+    assert f.log == [] and gm.tensor([1j]).mul(1j).item() == -1
