@@ -13,10 +13,11 @@ from ..ir.interpret import learn_sizes
 from ..ir.loops import Kernel
 from ..ir.sizes import Dim, Shape
 from ..ir.target import Target
-from ..passes.fuse import Task, fuse
+from ..passes.fuse import fuse
 from ..passes.lower import lower
 from ..passes.lower_nest import Lowered
 from ..passes.pipeline import run_passes
+from ..passes.tasks import Task
 from . import launch
 from .detect import host
 from .instance import Instance, Stage

@@ -17,10 +17,10 @@ from ..ir.graph import Value
 from ..ir.interpret import concrete
 from ..ir.loops import interpret
 from ..ir.source import explain
-from ..passes.fuse import Fused, Task
 from ..passes.lower_layout import Layout
 from ..passes.lower_nest import Lowered
 from ..passes.plan_memory import Lifetime, Plan, plan_memory
+from ..passes.tasks import Fused, Task
 from .launch import Launch
 from .memory import Block, allocate
 from .program import CONSTANT, Argument, Check, Host, Program, Segment, Slots, Step

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..ir.dtypes import int64
@@ -30,36 +29,7 @@ from ..ir.sizes import Dim, Shape, contiguous_strides, product
 from .lower_layout import Layout, dense, is_dense, lowering_of, squeezed, through
 from .lower_nest import Group, Places
 from .merge import Grouping
-
-
-@dataclass
-class Task:
-    """A group of nodes, a copy of ``value`` to ``target``, or a check of ``value`` against ``size``.
-
-    ``idle``: nothing waits for it, so that it may run beside any other idle one.
-    """
-
-    kind: str
-    group: Group
-    value: Value | None = None
-    target: Layout | None = None
-    size: Dim = 0
-    node: Node | None = None
-    reads: set[Value] = field(default_factory=set)
-    after: set[int] = field(default_factory=set)
-    position: int = -1
-    idle: bool = False
-
-
-@dataclass
-class Fused:
-    """A graph as tasks in order; ``outputs`` stand for the memory of the graph's outputs."""
-
-    graph: Graph
-    places: Places
-    tasks: list[Task]
-    outputs: tuple[Value, ...]
-    reasons: list[str]
+from .tasks import Fused, Task
 
 
 def fuse(

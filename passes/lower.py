@@ -6,12 +6,12 @@ from ..ir.graph import Value
 from ..ir.loops import loops
 from ..ir.lowering import Reduce
 from ..ir.sizes import Poly, Shape, name
-from .fuse import Task
 from .lower_contract import lower_columns, lower_contract
 from .lower_index import lower_check, lower_scatter
 from .lower_layout import ZERO, Layout, merge_plan, merged, squeezed, squeezed_strides
 from .lower_nest import Group, Lowered, Nest, Places, Scope
 from .lower_rows import lower_argmax, lower_rows
+from .tasks import Task
 
 
 def lower(task: Task, places: Places) -> Lowered:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..ir.graph import Node, Value
 from ..ir.lowering import Elementwise, Pointwise, Reduce, ScatterAdd
 from ..ir.sizes import Dim, contiguous_strides, product
 from .lower_layout import squeezed, squeezed_strides
 from .lower_nest import Places
-
-if TYPE_CHECKING:
-    from .fuse import Task
+from .tasks import Task
 
 VISITS = 64  # how many tasks a search for a cycle may pass: more is taken for a cycle
 NODES = 160  # nodes of one kernel
@@ -23,7 +21,7 @@ class Grouping:
     """Tasks, the edges between them, and an order in which they may run."""
 
     def __init__(
-        self, tasks: list[Any], places: Places, made: dict[Value, Any], in_place: set[Value]
+        self, tasks: list[Task], places: Places, made: dict[Value, Task], in_place: set[Value]
     ) -> None:
         self.places, self.made, self.in_place = places, made, in_place
         self.at: list[Task | None] = list(tasks)
@@ -43,7 +41,7 @@ class Grouping:
         self.after[id(first)][id(then)] = then
         self.before[id(then)][id(first)] = first
 
-    def ordered(self) -> list[Any]:
+    def ordered(self) -> list[Task]:
         """The tasks that are left, in order; those that nothing waits for last."""
         tasks = [t for t in self.at if t is not None]
         busy = [t for t in tasks if self.after[id(t)] or t.kind in ("check", "host")]
