@@ -7,13 +7,14 @@ sizes that were seen to differ are named, so that one variant serves them all.
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import threading
 import time
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -182,7 +183,7 @@ class Compiled:
         notes: list[str] = []
         for _ in range(32):
             try:
-                with _tracing:
+                with _tracing, collection_paused():
                     variant = record(self.function, args, kwargs, leaves, dims)
                 break
             except Retry as retry:
@@ -194,6 +195,18 @@ class Compiled:
         variant.found = {word: after[word] - before[word] for word in ("shared", "read", "built")}
         variant.notes = [f"{n}: it became a run-time input" for n in notes if "number" in n]
         return variant
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Without the collector of cycles: it would walk a growing graph again and again, to find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def describe(x: Any) -> Any:

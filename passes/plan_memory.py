@@ -5,8 +5,10 @@ Greedy by size: the largest first, each at the lowest offset that is free while 
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 ALIGNMENT = 64
 
@@ -48,8 +50,7 @@ def plan_memory(lifetimes: Sequence[Lifetime]) -> Plan:
                 offset = max(offset, end)
         offsets[t.key] = offset
         if size:
-            placed.append((offset, offset + size, t))
-            placed.sort(key=lambda p: p[0])
+            insort(placed, (offset, offset + size, t), key=itemgetter(0))
     return Plan(offsets, max((end for _, end, _ in placed), default=0), _most_alive(lifetimes))
 
 

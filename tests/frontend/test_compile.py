@@ -240,3 +240,38 @@ def test_a_number_that_cannot_be_computed() -> None:
         with pytest.raises(ZeroDivisionError):
             f(draw(3), 0.0)
     assert_same(numbers(draw(3)) * 0.25, numbers(f(draw(3), 4.0)), "after")
+
+
+def calls_and_ops(depth: int) -> tuple[int, int]:
+    """Python calls that compiling a training step of so many layers makes, and the ops of its graph."""
+    net = gm.nn.Sequential(*[gm.nn.Linear(4, 4) for _ in range(depth)])
+    opt = gm.optim.Adam(net.parameters(), lr=1e-3)
+
+    def step(x: gm.Tensor) -> gm.Tensor:
+        opt.zero_grad()
+        loss = net(x).relu().sum()
+        loss.backward()
+        opt.step()
+        return loss
+
+    calls = 0
+
+    def seen(frame: Any, event: str, _: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    f = gm.compile(step)
+    sys.setprofile(seen)
+    try:
+        f(gm.ones(3, 4))
+    finally:
+        sys.setprofile(None)
+    return calls, len(f.variants[0].traced.nodes)
+
+
+def test_the_work_of_compiling_grows_with_the_ops() -> None:
+    """No pass is quadratic: an op of a deep net costs what one of a shallow net does."""
+    calls_and_ops(3)  # all kernels exist from here on
+    (few, ops), (many, more) = calls_and_ops(8), calls_and_ops(48)
+    assert more > 5 * ops
+    assert many / more < 1.15 * few / ops
