@@ -94,7 +94,7 @@ def basic(self: Tensor, key: tuple[Any, ...]) -> tuple[Tensor, dict[int, Tensor]
             starts[source], stops[source], steps[source] = bounds(k, shape[source])
         else:
             starts[source] = _one(k, shape[source], source)
-            stops[source] = dim(poly(starts[source]) + 1)
+            stops[source] = dim(starts[source] + 1)
             gone.append(source)
             at -= 1
         source, at = source + 1, at + 1
@@ -118,8 +118,8 @@ def _one(k: Any, n: Dim, d: int) -> Dim:
             )
         ) from None
     if type(index) is int and index < 0:
-        index = dim(poly(n) + index)
-    if not (at_least(index, 0) and at_least(n, dim(poly(index) + 1))):
+        index = dim(n + index)
+    if not (at_least(index, 0) and at_least(n, dim(index + 1))):
         raise IndexRangeError(
             explain(f"index {k} is out of range for dimension {d} with size {n}", caller())
         )

@@ -214,11 +214,9 @@ def slice_view(
     input: Tensor, starts: Sequence[Dim], stops: Sequence[Dim], steps: Sequence[int]
 ) -> Tensor:
     """A view of a box of elements (starts and stops already inside of the shape)."""
-    offset = sizes.dim(
-        poly(input._offset)
-        + sum((poly(s) * a for s, a in zip(input._strides, starts, strict=True)), poly(0))
-    )
-    strides = tuple(sizes.dim(poly(s) * k) for s, k in zip(input._strides, steps, strict=True))
+    moved = [s * a for s, a in zip(input._strides, starts, strict=True)]
+    offset = sizes.dim(sum(moved, input._offset))
+    strides = tuple([sizes.dim(s * k) for s, k in zip(input._strides, steps, strict=True)])
     return located(
         lambda: step(input, SLICE, (tuple(starts), tuple(stops), tuple(steps)), strides, offset)
     )  # type: ignore[no-any-return]

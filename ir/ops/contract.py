@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -85,7 +86,7 @@ def _product(x: np.ndarray, y: np.ndarray, a: str, b: str, out: str) -> np.ndarr
     left, right = sorted(set(out) - set(b)), sorted(set(out) - set(a))
     inner = sorted(set(a) - set(out))
     size = dict(zip(a, x.shape, strict=True)) | dict(zip(b, y.shape, strict=True))
-    count = lambda letters: int(np.prod([size[c] for c in letters], dtype=np.int64))  # noqa: E731
+    count = lambda letters: math.prod([size[c] for c in letters])  # noqa: E731
     batch = [size[c] for c in both]
     p = np.ascontiguousarray(x.transpose([a.index(c) for c in (*both, *left, *inner)]))
     q = np.ascontiguousarray(y.transpose([b.index(c) for c in (*both, *inner, *right)]))
