@@ -6,7 +6,6 @@ The text of the function is made from the variant's own tables; nothing of the u
 
 from __future__ import annotations
 
-import dataclasses
 import types
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +13,13 @@ from typing import Any
 from ..codegen.memory import allocate
 from ..ir.dtypes import float64
 from .layout import is_contiguous
+from .numbers import SPELLED
 from .reads import MISSING, Guard, is_same
 from .state import epoch, state
 from .storage import Storage
 from .tensor import Tensor
 from .trace import concrete_shape
-from .tree import MAPPINGS, SCALARS, Ref, fields_of, is_named_tuple
+from .tree import MAPPINGS, SCALARS, Ref, fields_of, is_named_tuple, with_fields
 from .variant import Variant, get, put, writing
 
 MISS: Any = type("Miss", (), {"__repr__": lambda self: "miss"})()
@@ -47,10 +47,9 @@ class _Generator:
         self.lines: list[str] = []
         self.space: dict[str, Any] = {
             "MISS": MISS, "MISSING": MISSING, "state": state, "epoch": epoch, "variant": variant, "allocate": allocate,
-            "Storage": Storage, "Tensor": Tensor, "put": put, "get": get, "is_same": is_same, "abs": abs, "bool": bool,
-            "writing": writing,
+            "Storage": Storage, "Tensor": Tensor, "put": put, "get": get, "is_same": is_same, "writing": writing,
         }  # fmt: skip
-        self.space |= sizes
+        self.space |= SPELLED | sizes
         self.free: list[Any] = []
         self.leaf = 0
         self.depth = 0
@@ -306,7 +305,7 @@ class _Generator:
             return f"{self.name(kind)}([{', '.join(pairs)}])"
         if fields := fields_of(x):
             inner = ", ".join(f"{n}={self._expression(getattr(x, n))}" for n in fields)
-            return f"{self.name(dataclasses.replace)}({self.name(x)}, {inner})"
+            return f"{self.name(with_fields)}({self.name(x)}, {inner})"
         return self.name(x)
 
     def _reference(self, r: Ref) -> str:

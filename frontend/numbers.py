@@ -8,6 +8,7 @@ numbers; their arithmetic stays a polynomial as long as it can.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -34,8 +35,12 @@ class Number:
 
     def fix(self) -> Any:
         """The value, which from here on must stay what it is."""
-        self.trace.decide(f"{self.text} == {self.now!r}", True)
+        same = f"{self.text} == {self.now!r}" if self.now == self.now else f"{self.text} != {self.text}"
+        self.trace.decide(same, True)
         return self.now
+
+    def __getattr__(self, name: str) -> Any:  # bit_length, is_integer, real ...
+        return getattr(self.fix(), name)
 
     def __float__(self) -> float:
         return float(self.fix())
@@ -75,6 +80,12 @@ class Number:
     def __abs__(self) -> Number:
         return Number(abs(self.now), f"abs({self.text})", self.trace)
 
+    def __pow__(self, other: Any) -> Any:
+        return _power(self.trace, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _power(self.trace, other, self)
+
 
 def parts(x: Any) -> tuple[Any, str | None, Dim | None]:
     """A number as (value, text, size); text is None for what is no number."""
@@ -113,6 +124,35 @@ def _arithmetic(function: Callable[[Any, Any], Any], sign: str, swap: bool) -> A
     return method
 
 
+def _power(trace: Any, base: Any, exponent: Any) -> Any:
+    """A power; what decides whether it is an int, a float or complex is a decision."""
+    (a, s, _), (b, t, _) = parts(base), parts(exponent)
+    if s is None or t is None:
+        return NotImplemented
+    if type(a) is not float and type(b) is not float:
+        trace.decide(f"({t} >= 0)", b >= 0)
+    elif not float(b).is_integer() or type(exponent) is Number:
+        trace.decide(f"({s} >= 0)", a >= 0)
+    now = a**b
+    if type(now) is complex:
+        return value(fixed(base)) ** value(fixed(exponent))
+    return Number(now, f"({s} ** {t})", trace)
+
+
+def fixed(x: Any) -> Any:
+    """A plain number: a run-time one is decided."""
+    return x.fix() if type(x) is Number else x
+
+
+def _decided(function: Callable[..., Any]) -> Any:
+    """A method that computes with plain numbers: bits, quotients with remainders, rounding to an int."""
+
+    def method(self: Number, *others: Any) -> Any:
+        return function(self.fix(), *map(fixed, others))
+
+    return method
+
+
 def _comparison(function: Callable[[Any, Any], bool], sign: str) -> Any:
     def method(self: Number, other: Any) -> Any:
         value, text, _ = parts(other)
@@ -130,15 +170,28 @@ _SIGNS = {
     "truediv": "/",
     "floordiv": "//",
     "mod": "%",
-    "pow": "**",
 }
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
 for _name, _sign in _SIGNS.items():
     setattr(Number, f"__{_name}__", _arithmetic(getattr(operator, _name), _sign, False))
     setattr(Number, f"__r{_name}__", _arithmetic(getattr(operator, _name), _sign, True))
+for _name in ("and", "or", "xor", "lshift", "rshift"):
+    _bits = getattr(operator, f"__{_name}__")
+    setattr(Number, f"__{_name}__", _decided(_bits))
+    setattr(Number, f"__r{_name}__", _decided(lambda a, b, f=_bits: f(b, a)))
+_DECIDED: dict[str, Callable[..., Any]] = {
+    "invert": operator.invert, "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil,
+    "divmod": divmod, "rdivmod": lambda a, b: divmod(b, a),
+}  # fmt: skip
+for _name, _function in _DECIDED.items():
+    setattr(Number, f"__{_name}__", _decided(_function))
 for _name, _sign in _COMPARISONS.items():
     setattr(Number, f"__{_name}__", _comparison(getattr(operator, _name), _sign))
+
+
+SPELLED: dict[str, Any] = {"abs": abs, "bool": bool, "inf": math.inf, "nan": math.nan}
+"""What the text of a run-time number may name beside numbers and sizes."""
 
 
 def is_number(x: Any) -> bool:

@@ -15,7 +15,7 @@ from ..ir.sizes import Dim, contiguous_strides
 from ..ir.source import explain
 from .executable import compile_plain
 from .layout import is_contiguous
-from .numbers import Number
+from .numbers import SPELLED, Number
 from .pullback import Pullback
 from .reads import MISSING, random_states
 from .state import state
@@ -278,7 +278,7 @@ class Functions:
 
     def __call__(self, text: str) -> Callable[..., Any]:
         """The function of an expression."""
-        return eval(f"lambda {self.head}: {text}", {"__builtins__": {"abs": abs, "bool": bool}})  # type: ignore[no-any-return]
+        return eval(f"lambda {self.head}: {text}", {"__builtins__": SPELLED})  # type: ignore[no-any-return]
 
 
 def _collect_assigns(trace: Trace, v: Variant, resolve: _Resolver) -> None:

@@ -64,7 +64,7 @@ class Storage:
         owner: Any = None,
     ) -> None:
         self.type, self.strides, self.data, self.owner = type, strides, data, owner
-        self.versions = [0]
+        self.versions: list[int] = [0]
         self.leaf: Any = None
         self.address = 0
         self._value: Value | None = value
@@ -108,10 +108,36 @@ def settle(storage: Storage) -> None:
     storage.value.note = Stamp(storage, storage.leaf)
 
 
+class Versions(list[int]):
+    """How many writes a piece of memory has seen: one number, shared by all storages on it."""
+
+    __slots__ = ("__weakref__", "owner")
+
+    owner: Any
+
+
+_foreign: weakref.WeakValueDictionary[int, Versions] = weakref.WeakValueDictionary()
+"""By the identity of what owns the memory (which a storage keeps alive)."""
+
+
 def from_array(array: np.ndarray) -> Storage:
     """A storage on the memory of an array, which is shared, with the array's own strides."""
     dtype = from_numpy(array.dtype)
     strides: Shape = tuple(s // array.itemsize for s in array.strides)
     if array.flags.c_contiguous:
         strides = contiguous_strides(array.shape)
-    return Storage(Type(dtype, array.shape), strides, array, None)
+    storage = Storage(Type(dtype, array.shape), strides, array, None)
+    storage.versions = versions_of(array)
+    return storage
+
+
+def versions_of(array: np.ndarray) -> Versions:
+    """The count of writes that all arrays on the same memory share."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    found = _foreign.get(id(owner))
+    if found is None:
+        found = _foreign[id(owner)] = Versions((0,))
+        found.owner = owner
+    return found

@@ -221,12 +221,21 @@ class Trace(Reads):
             if number.size is not None:
                 value = self.append(OPS["size"], (), (number.size,))
             else:
-                kind = float64 if type(number.now) is float else int64
-                value = self.input("number", number.text, Type(kind, ()))
+                value = self.input("number", number.text, Type(self.kind_of(number, dtype), ()))
             self.scalars[key] = (
                 value if value.dtype is dtype else self.append(OPS["cast"], (value,), (dtype,))
             )
         return self.scalars[key]
+
+    def kind_of(self, number: Number, dtype: DType) -> DType:
+        """The type in which a number travels: an int of more than 64 bits as a float."""
+        if type(number.now) is float:
+            return float64
+        least = -(1 << 63)
+        fits = self.decide(f"({least} <= {number.text} < {-least})", least <= number.now < -least)
+        if not fits and not (dtype.is_floating_point or dtype.is_complex):
+            raise OverflowError(explain(f"{number.now} does not fit into {dtype}", caller()))
+        return int64 if fits else float64
 
     def decide(self, text: str, outcome: bool) -> bool:
         """A decision on run-time numbers: it holds for this variant only."""

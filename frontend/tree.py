@@ -6,6 +6,7 @@ attributes; this floor names none of them.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import types
 from collections import OrderedDict
@@ -54,7 +55,7 @@ def fields_of(x: Any) -> list[str]:
     """The fields of a dataclass object that holds tensors; of anything else none: it is a leaf."""
     if not dataclasses.is_dataclass(x) or isinstance(x, type):
         return []
-    names = [f.name for f in dataclasses.fields(x) if f.init]
+    names = [f.name for f in dataclasses.fields(x)]
     return names if any(isinstance(getattr(x, n), Tensor | Ref) for n in names) else []
 
 
@@ -108,5 +109,13 @@ def rebuild(x: Any, swap: Callable[[Any], Any]) -> Any:
         return kind(*(rebuild(e, swap) for e in x))
     names = fields_of(x)
     if names:
-        return dataclasses.replace(x, **{n: rebuild(getattr(x, n), swap) for n in names})
+        return with_fields(x, **{n: rebuild(getattr(x, n), swap) for n in names})
     return swap(x)
+
+
+def with_fields(x: Any, /, **fields: Any) -> Any:
+    """A copy of a dataclass object with other values of its fields; neither ``__init__`` nor ``__post_init__`` runs."""
+    new = copy.copy(x)
+    for name, value in fields.items():
+        object.__setattr__(new, name, value)
+    return new

@@ -253,7 +253,7 @@ class Variant:
 
         before = epoch.count
         for obj, name, spec in self.assigns:
-            put(obj, name, out(spec))
+            put(obj, name, rebuild(spec, out))
         if self.calm and self.epoch == before:
             self.epoch = epoch.count
         return rebuild(self.result, out)
@@ -321,17 +321,17 @@ class Variant:
                 raise ValueError(
                     f"{what} lies in read-only memory and the function changes it: pass a copy"
                 )
-        changed = {id(self.storage(kind, key, leaves).versions) for _, kind, key in self.targets}
-        owner: dict[int, int] = {}
-        for i, (kind, key) in enumerate(self.feeds):
-            if kind == "number":
-                continue
-            cell = id(self.storage(kind, key, leaves).versions)
-            if owner.setdefault(cell, i) != i and cell in changed:
-                a, b = (self.inputs[k].value.node.attributes[0] for k in (owner[cell], i))
-                raise TraceError(
-                    f"{a} and {b} share memory and the function changes one of them: pass a copy"
-                )
+        storages = [
+            None if kind == "number" else self.storage(kind, key, leaves)
+            for kind, key in self.feeds
+        ]
+        for i, _, _ in self.targets:
+            for j, other in enumerate(storages):
+                if j != i and other is not None and share_memory(storages[i], other):
+                    a, b = (self.inputs[k].value.node.attributes[0] for k in (i, j))
+                    raise TraceError(
+                        f"{a} and {b} share memory and the function changes one of them: pass a copy"
+                    )
 
     # ---- compiled forward, eager backward ----
 
@@ -355,6 +355,13 @@ class Variant:
             self.pullback.attach(slots, operands, sizes)
         for i in self.consumed:
             slots[i].value = spent_value(self.slots[i][0], slots[i])
+
+
+def share_memory(a: Any, b: Storage) -> bool:
+    """Whether a write to one storage may be seen in another."""
+    if a.versions is not b.versions:
+        return False
+    return a.data is b.data or np.may_share_memory(a.data, b.data)
 
 
 def _concrete(value: Any, sizes: dict[str, int]) -> Any:

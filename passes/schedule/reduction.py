@@ -44,7 +44,7 @@ def schedule_columns(plan: Plan, outer: Loop, inner: Loop) -> None:
 
     for j { for r: o[j] += x[r, j] }   -->   for ro { for jo { ru in 8 { vector jv } } }
     """
-    (target,) = {s.buffer for s in stores(outer.body)}
+    (target,) = {s.buffer for s in stores(outer.body) if s.reduce}
     j, r, width = outer.axis, inner.axis, plan.lanes()
     fixed = type(outer.extent) is int
     block = 32 * width
