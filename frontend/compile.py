@@ -6,11 +6,12 @@ sizes that were seen to differ are named, so that one variant serves them all.
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import logging
 import os
-import threading
+import sys
 import time
 import types
 import weakref
@@ -24,16 +25,13 @@ from .guards import MISS, quick
 from .inspect import Report, dump, dump_all
 from .layout import is_contiguous
 from .record import record
-from .state import state
+from .state import state, tracing
 from .tensor import Tensor
 from .trace import Retry
 from .tree import flatten
 from .variant import Variant
 
 logger = logging.getLogger("gristmill")
-
-_tracing = threading.RLock()
-"""One trace at a time: it gives captured storages symbolic values, and watches classes."""
 
 BACKENDS = ("gristmill",)
 MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -64,6 +62,19 @@ class Compiled:
     def variants(self) -> list[Variant]:
         """Everything that was compiled and is alive, in the order of compilation."""
         return [v for v in (ref() for ref in self.made) if v is not None]
+
+    def like(self, function: Callable[..., Any]) -> Compiled:
+        """Another function compiled in the same way; nothing of what was compiled is shared."""
+        return type(self)(function, self.dynamic, self.disabled)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        return self.like(copy.deepcopy(self.function, memo))
+
+    def __reduce__(self) -> Any:
+        name = getattr(self.function, "__qualname__", "")
+        if getattr(sys.modules.get(self.__module__), name, None) is self:
+            return name  # a decorated function is found by its name, as any function
+        return type(self), (self.function, self.dynamic, self.disabled)
 
     def __get__(self, obj: Any, kind: Any = None) -> Any:
         return self if obj is None else types.MethodType(self, obj)
@@ -183,7 +194,7 @@ class Compiled:
         notes: list[str] = []
         for _ in range(32):
             try:
-                with _tracing, collection_paused():
+                with tracing, collection_paused():
                     variant = record(self.function, args, kwargs, leaves, dims)
                 break
             except Retry as retry:

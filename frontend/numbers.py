@@ -13,8 +13,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from ..ir.sizes import Dim, Poly, SizeError, poly
+from ..ir.sizes import Dim, Poly, SizeError, evaluate, is_name, poly
 from ..ir.sizes import dim as normal
+from .state import state
 
 
 class Number:
@@ -213,3 +214,11 @@ def dim(x: Any) -> Dim:
     if type(x) is Number and x.size is not None:
         return normal(x.size)
     return operator.index(x)
+
+
+def settled(n: Dim) -> Dim:
+    """A size that is one name, as the number that it is in this call: the trace is made anew with it."""
+    if is_name(n) and state.trace is not None:
+        known = evaluate(n, state.trace.hints)
+        state.trace.decide_size(n, "==", known)
+    return n

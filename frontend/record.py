@@ -59,6 +59,7 @@ def record(
     finally:
         state.trace = None
         _put_back(trace, swaps, modules)
+        trace.thread = None
     trace.check_unchanged()
     if random_states() != before:
         raise TraceError(

@@ -19,6 +19,9 @@ class State(threading.local):
 
 state = State()
 
+tracing = threading.RLock()
+"""One trace at a time: it gives captured storages symbolic values, and watches classes."""
+
 
 class Epoch:
     """A count that moves when something changes that a compiled variant has read."""

@@ -391,6 +391,8 @@ def base_value(storage: Storage, tensor: Tensor | None = None) -> Value:
     """What a storage holds now; inside a trace a concrete storage becomes an input of it."""
     trace = state.trace
     if storage.owner is not trace:
+        if storage.owner is not None and storage.owner.was_elsewhere():
+            return base_value(storage, tensor)
         if storage.owner is not None:
             place = storage.value.node.site.span
             raise LeakedError(

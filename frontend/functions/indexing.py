@@ -137,6 +137,8 @@ def bounds(k: slice, n: Dim) -> tuple[Dim, Dim, int]:
                 "use flip for the reverse order",
             )
         )
+    if step > 1:
+        n = numbers.settled(n)  # how many steps fit is no polynomial in a size
     start, stop = _inside(k.start, n, 0), _inside(k.stop, n, n)
     return start, stop if at_least(stop, start) else start, step
 

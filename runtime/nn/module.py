@@ -6,6 +6,7 @@ assignment to what some compiled function has read makes it look again.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
@@ -285,7 +286,7 @@ class CompiledModule(Module):
         object.__setattr__(self, "_compiled_call", call)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("_orig_mod", "_compiled_call", "__class__"):
+        if name in _OWN:
             return object.__getattribute__(self, name)
         return getattr(object.__getattribute__(self, "_orig_mod"), name)
 
@@ -299,7 +300,21 @@ class CompiledModule(Module):
         """Run ``forward`` with the hooks around it."""
         return self._compiled_call(*args, **kwargs)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
+        return again(copy.deepcopy(self._orig_mod, memo), self._compiled_call)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return again, (self._orig_mod, self._compiled_call)
+
     def __repr__(self) -> str:
         return (
             "CompiledModule(\n  (_orig_mod): " + repr(self._orig_mod).replace("\n", "\n  ") + "\n)"
         )
+
+
+_OWN = frozenset(("_orig_mod", "_compiled_call", "__class__", "__deepcopy__", "__reduce_ex__"))
+
+
+def again(module: Module, call: Any) -> CompiledModule:
+    """A module compiled as another one is."""
+    return CompiledModule(module, call.like(module.__call__))

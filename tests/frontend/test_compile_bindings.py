@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import pickle
+import sys
 import threading
 import weakref
 from typing import Any
@@ -169,3 +171,66 @@ def test_threads_add_to_one_tensor() -> None:
     for t in threads:
         t.join()
     assert total.tolist() == [800.0] * 8
+
+
+def test_a_module_is_used_while_another_thread_traces_it() -> None:
+    """Its parameters are symbolic for that time: whoever meets them elsewhere waits."""
+    net = nn.Linear(32, 32)
+    want = numbers(net(gm.ones(2, 32)))
+    failed: list[BaseException] = []
+    done = threading.Event()
+
+    def use() -> None:
+        while not done.is_set():
+            try:
+                np.testing.assert_allclose(numbers(net(gm.ones(2, 32))), want, rtol=1e-5)
+            except BaseException as error:  # (a thread's own would be lost)
+                failed.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    user = threading.Thread(target=use)
+    user.start()
+    try:
+        for n in range(2, 12):
+            gm.compile(lambda x: net(x).tanh().sum())(gm.ones(n, 32))
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        user.join()
+    assert not failed, failed[0]
+
+
+@gm.compile
+def doubled(x: gm.Tensor) -> gm.Tensor:
+    return x * 2
+
+
+class Holder(nn.Module):
+    """A module that keeps a compiled method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.run = gm.compile(self.plain)
+
+    def plain(self, x: gm.Tensor) -> gm.Tensor:
+        return self.layer(x) * 2
+
+
+def test_copies_and_pickles() -> None:
+    """A copy is compiled anew for what it holds; a decorated function is found by its name."""
+    doubled(gm.ones(2))
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+    assert copy.deepcopy(doubled)(gm.ones(2)).tolist() == [2, 2]
+    net, x = Holder(), draw(2, 3)
+    net.run(x)
+    twin = copy.deepcopy(net)
+    with gm.no_grad():
+        twin.layer.weight.add_(1)
+    for m in (net, twin):
+        np.testing.assert_allclose(numbers(m.run(x)), numbers(m.plain(x)), rtol=1e-5)
+    compiled = gm.compile(nn.Linear(3, 3))
+    again = copy.deepcopy(compiled)
+    assert type(again) is type(compiled)
+    assert numbers(again(x)).tolist() == numbers(compiled(x)).tolist()

@@ -151,3 +151,11 @@ def test_too_many_variants_is_an_error() -> None:
     ):
         for n in range(1, 70):
             f(draw(100), n)
+
+
+def test_steps_of_a_slice_settle_the_size() -> None:
+    """How many steps fit is no polynomial: each size is compiled for itself."""
+    f = gm.compile(lambda x: x[1::2] * 2)
+    for n in (4, 6, 8, 7, 4, 6):
+        assert f(gm.arange(float(n))).tolist() == [2.0 * k for k in range(1, n, 2)]
+    assert len(f.log) == 4

@@ -10,6 +10,7 @@ import pytest
 from compiled_programs import compare, draw, network, numbers
 
 import gristmill as gm
+from gristmill.ir.errors import TraceError
 
 
 def test_writes_through_views() -> None:
@@ -152,3 +153,19 @@ def test_a_state_that_is_read_and_written_by_one_kernel() -> None:
     parameters = re.search(r"define[^(]*_body\(([^)]*)\)", f.dump("llvm"))
     assert parameters is not None
     assert parameters[1].count("ptr %p.") >= 2
+
+
+def test_two_tensors_of_one_array() -> None:
+    """They share its memory wherever they overlap, and only there."""
+    array = np.ones(8, np.float32)
+
+    def f(a: gm.Tensor, b: gm.Tensor) -> gm.Tensor:
+        a.add_(1)
+        return a * b
+
+    g = gm.compile(f)
+    for k in range(4):
+        assert g(gm.from_numpy(array[:4]), gm.from_numpy(array[4:])).tolist() == [2.0 + k] * 4
+        with pytest.raises(TraceError, match="share memory"):
+            g(gm.from_numpy(array[:4]), gm.from_numpy(array[2:6]))
+    assert array.tolist() == [5.0] * 4 + [1.0] * 4

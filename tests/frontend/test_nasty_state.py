@@ -348,3 +348,19 @@ def test_compiled_function_is_freed() -> None:
     del f
     gc.collect()
     assert ref() is None
+
+
+def test_attributes_that_hold_tensors_in_containers() -> None:
+    net = gm.nn.Module()
+    net.history, net.named = [gm.zeros(2)], {"a": gm.zeros(2)}
+
+    @gm.compile
+    def f(x: gm.Tensor) -> gm.Tensor:
+        net.history = [net.history[0] + x]
+        net.named = {"a": net.named["a"] * 2 + x}
+        return x
+
+    for k in range(1, 6):
+        f(gm.ones(2))
+        assert net.history[0].tolist() == [k] * 2
+        assert net.named["a"].tolist() == [2.0**k - 1] * 2

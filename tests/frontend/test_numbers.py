@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gristmill as gm
 from gristmill.frontend.numbers import Number, dim, is_number, value
 from gristmill.ir import sizes
 
@@ -122,3 +123,25 @@ def test_numbers_pass_for_what_they_are() -> None:
     assert (-number(2.0)).now == -2.0 and abs(number(-2.0)).now == 2.0 and (+number(2.0)).now == 2.0
     with pytest.raises(TypeError):
         number(1.0) + "text"
+
+
+@pytest.mark.parametrize(
+    "f, values",
+    [
+        (lambda x, k: x if k < math.inf else -x, (1.0, math.inf, math.nan, 2.0)),
+        (lambda x, k: x * (k * math.inf), (1.0, -2.0, 0.0)),
+        (lambda x, k: x * float(k), (math.inf, math.nan, math.nan, 2.0)),
+        (lambda x, k: x * 2**k, (1, 2, -1, 3, -2)),
+        (lambda x, k: x * k**0.5, (1.0, 4.0, 9.0, 2)),
+        (lambda x, k: x * 0.9**k * k**2, (1, 2, 3)),
+        (lambda x, k: x * (k & 1) + (k << 1) + (1 << k) + ~k + divmod(k, 3)[1] + (7 ^ k), (1, 2)),
+        (lambda x, k: x * k.is_integer() + math.floor(k) + math.ceil(k), (1.0, 2.5)),
+        (lambda x, k: x.double() + k, (1, 2**63, 2**64, 7)),
+    ],
+)
+def test_what_python_numbers_can_do(f: Any, values: tuple[Any, ...]) -> None:
+    """Infinite ones, powers that change their type, bits, quotients, methods, more than 64 bits."""
+    compiled = gm.compile(f)
+    x = gm.tensor([1.0, -2.0])
+    for k in (*values, values[0]):
+        assert str(compiled(x, k)) == str(f(x, k))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,3 +158,19 @@ def test_an_array_many_times() -> None:
     for _ in range(4):
         twice, same = f(a)
         assert twice.tolist() == [2.0] * 3 and np.shares_memory(same.numpy(), a)
+
+
+@dataclass
+class Derived:
+    """A dataclass with a field that ``__init__`` does not take."""
+
+    x: gm.Tensor
+    scale: float = field(init=False, default=1.0)
+
+
+def test_fields_that_init_does_not_take() -> None:
+    c = Derived(gm.ones(2))
+    f = gm.compile(lambda c: c.x * c.scale)
+    for scale in (3.0, 3.0, 3.0, 4.0, 1.0):
+        c.scale = scale
+        assert f(c).tolist() == [scale] * 2

@@ -92,6 +92,15 @@ def along(axis: int, m: int, n: int) -> Kernel:
     )
 
 
+SQUARES = """
+kernel squares(in x: f32[19, 70], in m: f32[70], out o: f32[70]) {
+  for j in 70 { for r in 19 {
+    let t: f32[] in registers
+    t[] = (x[r, j] - m[j])
+    o[j] += (t[] * t[]) from 0.0 at r
+  } }
+}"""
+
 CASES = {
     "small": contraction(7, 20, 5),
     "one": contraction(1, 1, 1),
@@ -132,6 +141,7 @@ CASES = {
     "full": parse(FULL.format(n=20000)),
     "full-small": parse(FULL.format(n=37)),
     "columns": along(0, 19, 70),
+    "columns-of-squares": parse(SQUARES),
     "rows": along(1, 5, 131),
 }
 OPEN = {"M": 17, "N": 45, "K": 6}
