@@ -6,6 +6,7 @@ else is a miss. Entries are written aside and renamed, so that several processes
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.util
@@ -19,6 +20,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from .forks import held_at_fork
+
 _MAGIC = b"GRSTML02"
 _HEADER = struct.Struct("<8s32s32sQ")  # magic, key, SHA-256 of the payload, its length
 _LARGEST = 256 << 20
@@ -26,6 +29,7 @@ _OPEN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _OPEN_FOLDER = _OPEN | os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _STALE = 3600.0  # seconds after which a file written aside was left by a process that died
 _serial = itertools.count()
+_evicting = held_at_fork(threading.Lock(), "evict")
 
 
 class Cache:
@@ -35,9 +39,9 @@ class Cache:
         self.folder = Path(folder)
         self.limit = limit
         self._counts = {"hits": 0, "misses": 0, "writes": 0, "evictions": 0}
-        self._lock = threading.Lock()
         self._handle: int | None = None
         self._grown = 0
+        self._told = False
         self._open()
 
     def _open(self) -> None:
@@ -65,6 +69,18 @@ class Cache:
         warnings.warn(
             f"gristmill works without its cache: {self.folder} is not used, {why}. "
             f"Put it right, or name another folder by GRISTMILL_CACHE_DIR.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def _cannot_write(self, error: OSError) -> None:
+        """Say it once; a folder that somebody removed meanwhile is no trouble."""
+        if error.errno == errno.ENOENT or self._told:
+            return
+        self._told = True
+        warnings.warn(
+            f"gristmill cannot store kernels in {self.folder} ({error.strerror}): every process will build them "
+            f"anew. Make room there, or name another folder by GRISTMILL_CACHE_DIR.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -115,8 +131,9 @@ class Cache:
         try:
             self._write_aside(aside, data)
             os.rename(aside, key, src_dir_fd=self._handle, dst_dir_fd=self._handle)
-        except OSError:
+        except OSError as error:
             self._remove(aside)
+            self._cannot_write(error)
             return
         self._counts["writes"] += 1
         self._grown += len(data)
@@ -137,7 +154,7 @@ class Cache:
         Another process may remove the same files at the same time, or be reading them: both
         are harmless.
         """
-        with self._lock:
+        with _evicting:
             self._grown = 0
             entries, total = [], 0
             for name, status in self._files():
@@ -219,7 +236,7 @@ def _foundation() -> bytes:
     for folder, folders, names in os.walk(package, followlinks=True):
         folders[:] = sorted(f for f in folders if f != "__pycache__" and f[0] != ".")
         for name in sorted(names):
-            if name.endswith(".py"):
+            if name.endswith(".py") and name[0] != ".":  # an editor's lock is a link to nowhere
                 path = os.path.join(folder, name)
                 status = os.stat(path)
                 text = f"{path[len(str(package)) :]} {status.st_size} {status.st_mtime_ns}\n"

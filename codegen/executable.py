@@ -10,7 +10,6 @@ import numpy as np
 
 from ..ir.graph import Graph, Value
 from ..ir.interpret import learn_sizes
-from ..ir.loops import Kernel
 from ..ir.sizes import Dim, Shape
 from ..ir.target import Target
 from ..passes.fuse import fuse
@@ -75,18 +74,18 @@ class Executable:
     def _stages(self) -> list[Stage]:
         """One stage a task; equal kernels that do not wait for each other share one."""
         stages: list[Stage] = []
-        idle: dict[Kernel, Stage] = {}
+        idle: dict[str, Stage] = {}
         for task, lowered in self._in_order():
-            mate = idle.get(lowered.kernel) if lowered is not None and task.idle else None
-            if mate is not None and lowered is not None:
-                mate.tasks.append((task, lowered))
+            text = "" if lowered is None else str(lowered.kernel)
+            if task.idle and text in idle:
+                idle[text].tasks.append((task, lowered))
                 continue
             code = None
             if lowered is not None and not self.options.get("interpret"):
-                code = launch.find(lowered.kernel, self.target, self.times)
+                code = launch.find(lowered.kernel, text, self.target, self.times)
             stages.append(Stage([(task, lowered)], code, f"{len(stages)}.{task.kind}"))
             if task.idle and lowered is not None:
-                idle[lowered.kernel] = stages[-1]
+                idle[text] = stages[-1]
         return stages
 
     def _in_order(self) -> list[tuple[Task, Lowered | None]]:

@@ -51,16 +51,12 @@ class Launch:
         return out
 
 
-def find(kernel: Kernel, target: Target, times: dict[str, int]) -> Launch:
-    """The code of a naive nest; ``times`` counts nanoseconds by stage."""
-
-    def make() -> str:
-        text = llvm(kernel, target, times)
-        return text
+def find(kernel: Kernel, text: str, target: Target, times: dict[str, int]) -> Launch:
+    """The code of a naive nest with its ``text``; ``times`` counts nanoseconds by stage."""
 
     begin = time.perf_counter_ns()
     inside = times.get("schedule", 0) + times.get("write", 0)
-    code = kernels.find([str(kernel)], target, make)
+    code = kernels.find([text], target, lambda: llvm(kernel, target, times))
     inside = times.get("schedule", 0) + times.get("write", 0) - inside
     times["build"] = times.get("build", 0) + time.perf_counter_ns() - begin - inside
     return _read(code)

@@ -6,15 +6,17 @@ mappings of their own on 2 MB boundaries with huge pages; smaller ones are cut f
 """
 
 import bisect
+import contextlib
 import ctypes
 import functools
 import mmap
-import os
 import threading
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from .forks import held_at_fork
 
 ALIGNMENT = 64
 HUGE = 2 << 20
@@ -34,7 +36,7 @@ class _Pool:
     """The free lists, the mappings they came from, and the counts."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # a collection inside may free a block
+        self.lock = held_at_fork(threading.RLock(), "allocate")  # a collection inside may free a block
         self.free: dict[int, list[int]] = {}
         self.large: dict[int, mmap.mmap] = {}
         self.slabs: list[_Slab] = []
@@ -72,15 +74,6 @@ class Block:
         with pool.lock:
             pool.current -= size
             pool.free[size].append(self.address)
-
-
-def _renew_lock() -> None:
-    """In a forked child: the thread that held the lock is not here."""
-    _pool.lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def allocate(nbytes: int) -> Block:
@@ -171,7 +164,8 @@ def _anonymous(size: int) -> mmap.mmap:
         return mmap.mmap(-1, size)
     mapping = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        mapping.madvise(mmap.MADV_HUGEPAGE)
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            mapping.madvise(mmap.MADV_HUGEPAGE)
     return mapping
 
 

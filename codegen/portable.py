@@ -1,9 +1,12 @@
 """The walker's portable twin: the same tables, walked in Python with threads of Python's own."""
 
+import contextlib
 import ctypes
 import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from .llvm.threads import get_num_threads
 from .llvm.walk import CHECK, LITTLE, PARALLEL, SEGMENT_WORDS, SERIAL, STEP_WORDS
@@ -49,10 +52,28 @@ def _run(step: list[int], table: int, slots: int) -> None:
             phase(*call)
 
     helpers = min(threads, len(calls)) - 1 if spread else 0
-    others = [_executor(threads - 1).submit(run) for _ in range(helpers)]
-    run()
-    for other in others:
-        other.result()
+    others: list[Future[None]] = []
+    try:
+        with contextlib.suppress(RuntimeError):  # no more threads, or the end: the caller does it all
+            for _ in range(helpers):
+                others.append(_executor(threads - 1).submit(run))
+        run()
+    finally:
+        _settle(todo, others)
+
+
+def _settle(todo: Iterator[Any], others: Sequence[Future[None]]) -> None:
+    """After an interrupt too, nobody may still be at work on memory that is freed next."""
+    interrupt: KeyboardInterrupt | None = None
+    while not all(other.done() for other in others):
+        try:
+            for _ in todo:
+                pass
+            wait(others)
+        except KeyboardInterrupt as again:
+            interrupt = again
+    if interrupt is not None:
+        raise interrupt
 
 
 def _value(slot: int, offset: int, slots: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..ir.sizes import Dim, Shape, at_least, contiguous_strides, dim, equal
 
 
@@ -130,3 +132,14 @@ def copy_strides(shape: Shape, strides: Shape) -> Shape:
         return contiguous_strides(shape)
     order = sorted(range(len(shape)), key=lambda d: (-int(strides[d]), d))  # type: ignore[arg-type]
     return dense_strides(shape, order)
+
+
+def with_strides(array: np.ndarray, strides: Shape) -> np.ndarray:
+    """A copy of ``array`` whose strides (in elements) are ``strides``; they have no gaps."""
+    wanted = tuple(s * array.itemsize for s in strides)  # type: ignore[operator]
+    if array.strides == wanted:
+        return array
+    flat = np.empty(array.size, array.dtype)
+    out = np.lib.stride_tricks.as_strided(flat, array.shape, wanted)  # type: ignore[arg-type]
+    out[...] = array
+    return out

@@ -59,7 +59,6 @@ def record(
     finally:
         state.trace = None
         _put_back(trace, swaps, modules)
-        trace.thread = None
     trace.check_unchanged()
     if random_states() != before:
         raise TraceError(

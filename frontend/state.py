@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from ..codegen.forks import held_at_fork
+
 
 class State(threading.local):
     """``trace``: the open trace; ``compiling``: False inside ``with eager()``; ``path``: of the running module."""
@@ -19,7 +21,7 @@ class State(threading.local):
 
 state = State()
 
-tracing = threading.RLock()
+tracing = held_at_fork(threading.RLock(), "trace")
 """One trace at a time: it gives captured storages symbolic values, and watches classes."""
 
 

@@ -21,8 +21,8 @@ from ..ir.sizes import Dim, Shape, contiguous_strides
 from ..ir.source import caller, explain
 from .device import CPU, Device
 from .eager import Eager
-from .layout import Size, copy_strides, is_contiguous
-from .state import bump, state
+from .layout import Size, copy_strides, is_contiguous, with_strides
+from .state import bump, state, tracing
 from .storage import Stamp, Storage, settle
 
 Step = tuple[Op, tuple[Any, ...]]
@@ -200,10 +200,9 @@ class Tensor:
         """The elements as an array on the same memory; refused inside a trace."""
         if state.trace is not None and not state.trace.holds_concrete(self):
             state.trace.refuse(f"{what} needs the value of a tensor inside a traced function", NEED)
-        storage = self._storage
-        if storage.owner is not None:
-            base_value(storage)
-        out: np.ndarray = storage.data  # type: ignore[assignment]
+        if self._storage.owner is not None:
+            base_value(self._storage, self)
+        out: np.ndarray = self._storage.data  # type: ignore[assignment]
         for op, attributes in self._steps:
             out = op.reference(out, **op.named(attributes))
         return out
@@ -391,9 +390,11 @@ def base_value(storage: Storage, tensor: Tensor | None = None) -> Value:
     """What a storage holds now; inside a trace a concrete storage becomes an input of it."""
     trace = state.trace
     if storage.owner is not trace:
-        if storage.owner is not None and storage.owner.was_elsewhere():
-            return base_value(storage, tensor)
         if storage.owner is not None:
+            with tracing:  # till another thread's trace has put back what it holds
+                now = storage if tensor is None else tensor._storage
+                if now.owner in (None, trace):
+                    return base_value(now, tensor)
             place = storage.value.node.site.span
             raise LeakedError(
                 explain(
@@ -403,7 +404,8 @@ def base_value(storage: Storage, tensor: Tensor | None = None) -> Value:
                 )
             )
         trace.capture(storage, tensor)
-    return storage.value
+    value = storage.value
+    return value if storage.owner is trace else base_value(storage, tensor)
 
 
 def value_of(t: Tensor) -> Value:
@@ -457,22 +459,11 @@ def wrap(value: Value, strides: Shape | None = None) -> Tensor:
     if value.node.op.is_view or value.node.op.name in _SHARES or not array.flags.writeable:
         array = array.copy("C")
     if strides is not None:
-        array = _with_strides(array, strides)
+        array = with_strides(array, strides)
     elif not array.flags.c_contiguous:
         array = array.copy("C")
     value.data = array
     return Tensor(Storage(value.type, layout, array, value))
-
-
-def _with_strides(array: np.ndarray, strides: Shape) -> np.ndarray:
-    """A copy of ``array`` whose strides (in elements) are ``strides``; they have no gaps."""
-    wanted = tuple(s * array.itemsize for s in strides)  # type: ignore[operator]
-    if array.strides == wanted:
-        return array
-    flat = np.empty(array.size, array.dtype)
-    out = np.lib.stride_tricks.as_strided(flat, array.shape, wanted)  # type: ignore[arg-type]
-    out[...] = array
-    return out
 
 
 def make_leaf(t: Tensor, on: bool) -> None:

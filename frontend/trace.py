@@ -7,7 +7,6 @@ them; attribute writes are journalled.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from ..ir.source import Site, Span, caller, explain
 from .eager import Eager, Residuals, is_tracked, located
 from .numbers import Number
 from .reads import OPEN, Reads, closure_of, content, frame_of
-from .state import state, tracing
+from .state import state
 from .storage import Stamp, Storage
 from .tensor import Tensor
 
@@ -93,7 +92,6 @@ class Trace(Reads):
         super().__init__()
         self.site: Site | None = None
         self.residuals = Residuals()
-        self.thread: int | None = threading.get_ident()
         self.hints = hints
         self.entry: CodeType | None = None
         self.nodes: list[Node] = []
@@ -110,13 +108,6 @@ class Trace(Reads):
         self.equalities: dict[str, Dim] = {}
         self.storages: list[weakref.ref[Storage]] = []
         self.module_names: dict[int, str] = {}
-
-    def was_elsewhere(self) -> bool:
-        """Whether another thread had it open: if so, what it holds has been put back on return."""
-        if self.thread in (None, threading.get_ident()):
-            return False
-        with tracing:
-            return True
 
     # ---- ops ----
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..codegen.forks import held_at_fork
 from ..ir.errors import TraceError
 from ..ir.graph import Graph, Value
 from ..ir.sizes import Dim, evaluate
@@ -21,7 +22,7 @@ from .tensor import Tensor, value_of
 from .trace import PROMOTED, Input, Path, Read, concrete_shape, kind_of
 from .tree import Ref, rebuild
 
-writing = threading.RLock()
+writing = held_at_fork(threading.RLock(), "write")
 """Programs that write captured state run one at a time."""
 
 

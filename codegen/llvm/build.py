@@ -7,10 +7,11 @@ from typing import Any
 
 from ...ir.errors import CompileError
 from ...ir.target import Target
+from ..forks import held_at_fork
 from .elf import undefined
 from .symbols import unresolved
 
-_lock = threading.Lock()
+_lock = held_at_fork(threading.Lock(), "build")
 
 
 def build(text: str, target: Target) -> bytes:

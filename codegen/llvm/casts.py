@@ -56,10 +56,13 @@ def from_bf16(x: Value) -> Value:
 
 
 def to_bf16(b: Builder, x: Value) -> Value:
-    """Round to nearest even in integer arithmetic; NaN keeps its top bits and stays quiet."""
+    """Round to nearest even in integer arithmetic; NaN keeps its top bits and stays quiet.
+
+    All of its exponent is set here too: LLVM 22 takes the bits of a division of zeros for 0 and the value for NaN.
+    """
     bits = x.bits()
     rounded = (bits + ((bits >> 16) & 1) + 0x7FFF) >> 16
-    quiet = (bits >> 16) | 0x40
+    quiet = (bits >> 16) | 0x7FC0
     out = x.compare("uno", x).select(quiet, rounded)
     return Value(b, "bf16", x.lanes, out.convert("trunc", "i16").text)
 

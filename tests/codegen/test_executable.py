@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -225,3 +226,25 @@ def test_explain_tells_traffic_and_memory() -> None:
     assert product["flops"] == 2 * 64 * 32 * 16
     assert total["ops"][0][0] == "sum"
     assert found["memory"]["arena"] >= 4 * 64 * 16
+
+
+def test_kernels_that_differ_by_the_sign_of_a_zero() -> None:
+    """Equal as numbers, they are not one kernel: ``x / 0.0`` and ``x / -0.0``."""
+    b = Builder("f")
+    with building(b):
+        x = b.input("x", "f32", (4,))
+        graph = b.graph([x / x.full(0.0), x / x.full(-0.0)])
+    up, down = compile_graph(graph)([np.array([1, -1, 2, -2], np.float32)])
+    assert up.tolist() == (-down).tolist() == [math.inf, -math.inf] * 2
+
+
+def test_nan_in_bf16_from_zeros_that_the_compiler_sees() -> None:
+    text = """graph f(%x: i32[20]) {
+%0: bool[20] = lt(%x, %x)
+%1: bf16[20] = cast(%0) dtype=bf16
+%2: bf16[20] = div(%1, %1)
+%3: f32[20] = cast(%2) dtype=f32
+return %3
+}"""
+    (found,) = compile_graph(parse(text))([np.arange(20, dtype=np.int32)])
+    assert np.isnan(found).all()

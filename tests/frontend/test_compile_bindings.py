@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
+import signal
 import sys
 import threading
+import time
 import weakref
 from typing import Any
 
 import numpy as np
+import pytest
 from compiled_programs import assert_same, draw, network, numbers, training
 
 import gristmill as gm
@@ -234,3 +238,50 @@ def test_copies_and_pickles() -> None:
     again = copy.deepcopy(compiled)
     assert type(again) is type(compiled)
     assert numbers(again(x)).tolist() == numbers(compiled(x)).tolist()
+
+
+def test_threads_compile_over_one_tensor() -> None:
+    shared, failed = gm.ones(8, 8), []
+
+    def work(k: int) -> None:
+        try:
+            for i in range(8):
+                f = gm.compile(lambda x, c=float(100 * k + i): (x * c).tanh().sum(0))
+                f(shared), f(shared)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_while_another_thread_compiles() -> None:
+    """The child finds no lock held by a thread that it does not have."""
+    done = threading.Event()
+
+    def compiling() -> None:
+        k = 0.0
+        while not done.is_set():
+            k += 1
+            gm.compile(lambda x, c=k: (x * c).tanh().softmax(-1) @ x)(gm.ones(5, 5))
+
+    thread = threading.Thread(target=compiling)
+    thread.start()
+    try:
+        for _ in range(3):
+            time.sleep(0.02)
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                found = gm.compile(lambda x: (x * 3).sum(0))(gm.ones(4))
+                os._exit(found.item() != 12)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        done.set()
+        thread.join()
