@@ -269,7 +269,9 @@ class Tensor:
         return int(one)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self._type.shape else repr(self)
+        if self._type.shape or (state.trace is not None and not spec):
+            return object.__format__(self, spec)
+        return format(self.item(), spec)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._storage.leaf is None and self.requires_grad:
