@@ -133,6 +133,7 @@ def _kwargs_named(function: Any) -> Any:
 
 def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
     """Write random numbers from [from, to)."""
+    random.check_range(from_, to)
     return inplace.assign(
         self,
         random.rand(self._type.shape, dtype=self.dtype, generator=generator) * (to - from_) + from_,
@@ -141,6 +142,7 @@ def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: An
 
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
     """Write normally distributed random numbers."""
+    random.check_deviation(std)
     return inplace.assign(
         self, random.randn(self._type.shape, dtype=self.dtype, generator=generator) * std + mean
     )
