@@ -36,7 +36,13 @@ class Module(Walks, LoadsState):
     """
 
     training: bool
-    forward: Callable[..., Any]
+
+    def _no_forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(
+            f'Module [{type(self).__name__}] is missing the required "forward" function'
+        )
+
+    forward: Callable[..., Any] = _no_forward
     _announced = frozenset([*_TABLES, "_forward_hooks", "_forward_pre_hooks", "_transient"])
     """Containers whose changes a module tells compiled functions itself."""
 
