@@ -22,7 +22,7 @@ from ..ir.dtypes import (
     uint8,
 )
 from ..ir.source import caller, explain
-from . import inplace, random
+from . import copies, inplace, random
 from .autograd import backward
 from .device import Device
 from .device import device as device_of
@@ -190,6 +190,8 @@ OPERATORS = {
     "__getitem__": indexing.get_item,
     "__setitem__": indexing.set_item,
     "__repr__": represent,
+    "__deepcopy__": copies.deepcopy,
+    "__reduce_ex__": copies.reduce,
     "__contains__": contains,
 }
 

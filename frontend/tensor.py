@@ -273,20 +273,6 @@ class Tensor:
             return object.__format__(self, spec)
         return format(self.item(), spec)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if self._storage.leaf is None and self.requires_grad:
-            raise GradError("deepcopy of a tensor that is no leaf: copy its detach() instead")
-        out = type(self).__new__(type(self))
-        copy = np.array(self._array("deepcopy"), order="K")
-        Tensor.__init__(
-            out, Storage(self._type, copy_strides(self._type.shape, self._strides), copy, None)
-        )
-        out._recorded = self._recorded
-        if self.requires_grad:
-            out.requires_grad_()
-        memo[id(self)] = out
-        return out
-
     # ---- gradients ----
 
     @property

@@ -143,6 +143,10 @@ class Module(Walks, LoadsState):
             table.pop(name, None)
         values.get("_transient", set()).discard(name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes; what compiled functions have read of this object says nothing about a copy."""
+        return {k: v for k, v in self.__dict__.items() if k != "_watched"}
+
     def __dir__(self) -> list[str]:
         names = set(super().__dir__())
         return sorted(names.union(*(self.__dict__.get(t, {}) for t in _TABLES)))

@@ -189,6 +189,25 @@ class Optimizer:
         """Write the new value of one parameter, and its state."""
         raise TypeError(f"{type(self).__name__} defines no update")
 
+    # ---- copies ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything in plain containers, parameters with their state as pairs: for ``copy`` and ``pickle``."""
+        plain = {k: v for k, v in self.__dict__.items() if k != "_watched"}
+        plain["state"] = [(p, dict(dict.items(s))) for p, s in dict.items(self.state)]
+        plain["param_groups"] = [
+            dict(dict.items(group)) for group in list.__iter__(self.param_groups)
+        ]
+        return plain
+
+    def __setstate__(self, plain: dict[str, Any]) -> None:
+        self.__dict__.update(plain)
+        self.state, self.param_groups = Watched(), Groups()
+        for p, entries in plain["state"]:
+            dict.__setitem__(self.state, p, Watched(entries))
+        list.extend(self.param_groups, map(ParamGroup, plain["param_groups"]))
+        bump()
+
     # ---- state dict ----
 
     def state_dict(self) -> dict[str, Any]:
