@@ -12,12 +12,14 @@ import json
 import math
 import os
 import tempfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..frontend.device import device as device_of
+from ..frontend.layout import Size
 from ..frontend.storage import from_array
 from ..frontend.tensor import Tensor
 from ..ir.dtypes import DTYPES, DType, by_name
@@ -120,13 +122,14 @@ class _Packer:
             return {"dtype": x.name}
         if isinstance(x, dict):
             return {
-                "dict": [
+                "ordered" if isinstance(x, OrderedDict) else "dict": [
                     [self.key(k), self.pack(v, _joined(name, k), depth + 1)]
                     for k, v in dict.items(x)
                 ]
             }
         if isinstance(x, list | tuple | set):
-            kind = "list" if isinstance(x, list) else "tuple" if isinstance(x, tuple) else "set"
+            kind = "size" if isinstance(x, Size) else "list" if isinstance(x, list) else "tuple"
+            kind = "set" if isinstance(x, set) else kind
             return {kind: [self.pack(v, _joined(name, i), depth + 1) for i, v in enumerate(x)]}
         raise TypeError(
             f"save: a {type(x).__name__} ({name or 'the object itself'}) cannot be stored: tensors, numbers, "
@@ -372,10 +375,11 @@ class _Reader:
             return float.fromhex(value) if "0x" in value else float(value)
         if kind == "dtype":
             return {d.name: d for d in DTYPES}[value]
-        if kind == "dict":
-            return {self.key(k): self.build(v, arrays, complex_, depth + 1) for k, v in value}
-        made = [self.build(v, arrays, complex_, depth + 1) for v in value]
-        return {"list": list, "tuple": tuple, "set": set}[kind](made)
+        if kind in ("dict", "ordered"):
+            made = {self.key(k): self.build(v, arrays, complex_, depth + 1) for k, v in value}
+            return made if kind == "dict" else OrderedDict(made)
+        parts = [self.build(v, arrays, complex_, depth + 1) for v in value]
+        return {"list": list, "tuple": tuple, "set": set, "size": Size}[kind](parts)
 
     def key(self, k: Any) -> Any:
         """A dict's key."""

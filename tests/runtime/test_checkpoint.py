@@ -333,3 +333,12 @@ def test_nothing_is_imported_or_compiled_while_loading() -> None:
     assert seen == []
     with pytest.raises(RuntimeError, match="no CUDA device"):
         gm.load(data, map_location="cuda")
+
+
+def test_kinds_of_containers_come_back(tmp_path: Path) -> None:
+    kept = {"net": nn.Linear(1, 1).state_dict(), "shape": gm.ones(2, 3).shape, "plain": (2, {3})}
+    gm.save(kept, tmp_path / "f")
+    found = gm.load(tmp_path / "f")
+    assert type(found["net"]) is OrderedDict and list(found["net"]) == ["weight", "bias"]
+    assert type(found["shape"]) is gm.Size and found["shape"] == (2, 3)
+    assert type(found) is dict and found["plain"] == (2, {3})
