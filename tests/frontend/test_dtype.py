@@ -38,3 +38,8 @@ def test_what_has_no_range() -> None:
     ):
         with pytest.raises(TypeError, match=words):
             make()
+
+
+def test_names_for_users_and_for_graphs() -> None:
+    assert f"{gm.float32} {gm.bool}" == "gristmill.float32 gristmill.bool"
+    assert str(gm.int64) == repr(gm.int64) == "gristmill.int64" and gm.int64.name == "i64"
