@@ -81,7 +81,9 @@ class set_grad_enabled(_Mode):
     """
 
     def __init__(self, mode: bool) -> None:
-        self.mode = bool(mode)
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_grad_enabled: mode must be a bool, not {type(mode).__name__}")
+        self.mode = mode
         self.first = state.grad_enabled
         self.before = []
         state.grad_enabled = self.mode

@@ -50,6 +50,12 @@ def test_inference_mode_that_is_off() -> None:
         assert on()
 
 
+def test_a_mode_is_a_bool() -> None:
+    with pytest.raises(TypeError, match="a bool, not function"):
+        gm.set_grad_enabled(on)
+    assert on()
+
+
 def test_a_generator_runs_in_the_mode_and_its_caller_does_not() -> None:
     seen: list[Any] = []
 

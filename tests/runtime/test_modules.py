@@ -426,6 +426,7 @@ def test_cuda_door() -> None:
         (lambda: nn.Sequential(nn.ReLU()).insert(5, nn.ReLU()), IndexError, "index 5 .* 1 modules"),
         (lambda: nn.Sequential(nn.ReLU()).insert(-2, nn.ReLU()), IndexError, "index -2"),
         (lambda: nn.Sequential().insert(0, 3), TypeError, "expected a Module, not int"),
+        (lambda: nn.Dropout(float("nan")), ValueError, "but got nan"),
         (lambda: nn.ModuleList([nn.ReLU()])["a"], TypeError, "'str' object"),
     ],
 )
