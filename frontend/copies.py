@@ -26,6 +26,20 @@ def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return out
 
 
+def shallow(self: Tensor) -> Tensor:
+    """Another tensor on the same memory, with the same history; the copy of a leaf is a leaf of its own."""
+    if self.requires_grad and self.is_leaf and self._storage.owner is None:
+        out = rebuild(type(self), self._array("copy"), True, self._recorded)
+    else:
+        out = type(self).__new__(type(self))
+        Tensor.__init__(out, self._storage, self._steps, self._type, self._strides, self._offset)
+        out._recorded = self._recorded
+    values, slots = _added(self)
+    for name, value in {**values, **slots}.items():
+        object.__setattr__(out, name, value)
+    return out
+
+
 def reduce(self: Tensor, protocol: Any) -> tuple[Any, ...]:
     """How a tensor is pickled; its gradient and its history are left behind."""
     array = self._array("pickling")

@@ -190,6 +190,7 @@ OPERATORS = {
     "__getitem__": indexing.get_item,
     "__setitem__": indexing.set_item,
     "__repr__": represent,
+    "__copy__": copies.shallow,
     "__deepcopy__": copies.deepcopy,
     "__reduce_ex__": copies.reduce,
     "__contains__": contains,
