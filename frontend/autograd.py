@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ContextDecorator
+import functools
+import inspect
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from ..ir.errors import GradError, ShapeError
@@ -15,23 +16,8 @@ from .state import state
 from .tensor import Tensor, grad_mode, value_of, wrap
 
 
-class set_grad_enabled(ContextDecorator):
-    """Record operations or not: as a call, a ``with`` block, or a decorator."""
-
-    def __init__(self, mode: bool) -> None:
-        self.before: list[bool] = [state.grad_enabled]
-        self.mode = bool(mode)
-        state.grad_enabled = self.mode
-
-    def __enter__(self) -> None:
-        state.grad_enabled = self.mode
-
-    def __exit__(self, *_: object) -> None:
-        state.grad_enabled = self.before[-1]
-
-
-class _Mode(ContextDecorator):
-    """A grad mode that may be entered again and again, also inside itself."""
+class _Mode:
+    """A grad mode as a ``with`` block, which may be entered again inside itself, or as a decorator."""
 
     mode = True
 
@@ -39,7 +25,14 @@ class _Mode(ContextDecorator):
         self.before: list[bool] = []
 
     def __call__(self, func: Any) -> Any:
-        import functools
+        """The function with its calls in this mode; of a generator all that runs inside of it."""
+        if inspect.isgeneratorfunction(func):
+
+            @functools.wraps(func)
+            def steps(*args: Any, **kwargs: Any) -> Any:
+                return _stepped(func(*args, **kwargs), self.mode)
+
+            return steps
 
         @functools.wraps(func)
         def inside(*args: Any, **kwargs: Any) -> Any:
@@ -56,18 +49,83 @@ class _Mode(ContextDecorator):
         state.grad_enabled = self.before.pop()
 
 
-class no_grad(_Mode):
-    """Operations inside are not recorded: ``with no_grad():`` or ``@no_grad()``."""
+def _stepped(steps: Generator[Any, Any, Any], mode: bool) -> Generator[Any, Any, Any]:
+    """A generator whose own code runs in a mode, while the code between its steps keeps its own."""
+    move: Callable[..., Any] = steps.send
+    given: Any = None
+    while True:
+        try:
+            with grad_mode(mode):
+                out = move(given)
+        except StopIteration as end:
+            return end.value
+        try:
+            given = yield out
+            move = steps.send
+        except GeneratorExit:
+            with grad_mode(mode):
+                steps.close()
+            raise
+        except BaseException as error:
+            move, given = steps.throw, error
+
+
+class set_grad_enabled(_Mode):
+    """Record operations or not: as a call, a ``with`` block, or a decorator.
+
+    >>> @set_grad_enabled(False)
+    ... def f():
+    ...     return is_grad_enabled()
+    >>> f(), is_grad_enabled()
+    (False, True)
+    """
+
+    def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_grad_enabled: mode must be a bool, not {type(mode).__name__}")
+        self.mode = mode
+        self.first = state.grad_enabled
+        self.before = []
+        state.grad_enabled = self.mode
+
+    def __call__(self, func: Any) -> Any:
+        """A decorator is no call: the mode of what follows is as it was."""
+        state.grad_enabled = self.first
+        return super().__call__(func)
+
+    def __enter__(self) -> None:
+        # The first block ends the mode that the call began; one inside it, only itself.
+        self.before.append(state.grad_enabled if self.before else self.first)
+        state.grad_enabled = self.mode
+
+
+class _Bare(_Mode):
+    """A mode whose class decorates a function as well: ``@no_grad`` is ``@no_grad()``."""
+
+    def __new__(cls, func: Any = None) -> Any:
+        """The mode, or the decorated function."""
+        return super().__new__(cls) if func is None else cls()(func)
+
+    def __init__(self, func: Any = None) -> None:
+        super().__init__()
+
+
+class no_grad(_Bare):
+    """Operations inside are not recorded: ``with no_grad():``, ``@no_grad()`` or ``@no_grad``."""
 
     mode = False
 
 
-class enable_grad(_Mode):
+class enable_grad(_Bare):
     """Operations inside are recorded, also within ``no_grad``."""
 
 
 class inference_mode(_Mode):
     """As ``no_grad``."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        """The mode, or the decorated function."""
+        return cls()(mode) if callable(mode) else super().__new__(cls)
 
     def __init__(self, mode: bool = True) -> None:
         super().__init__()

@@ -12,7 +12,6 @@ from ..ir.dtypes import (
     bool_,
     complex64,
     complex128,
-    default_float,
     float16,
     float32,
     float64,
@@ -23,12 +22,12 @@ from ..ir.dtypes import (
     uint8,
 )
 from ..ir.source import caller, explain
-from . import inplace, random
+from . import copies, inplace, random
 from .autograd import backward
 from .device import Device
 from .device import device as device_of
 from .functions import arithmetic, indexing, linalg, nn, reduction, shape
-from .state import state
+from .show import represent
 from .tensor import Tensor
 
 
@@ -79,33 +78,6 @@ def _converter(dtype: DType) -> Any:
 
     convert.__doc__ = f"The tensor as {dtype.long}."
     return convert
-
-
-def represent(self: Tensor) -> str:
-    """``tensor([1., 2.], requires_grad=True)``; inside a trace the type without values."""
-    if state.trace is not None and not state.trace.holds_concrete(self):
-        return f"tensor(..., {self._type}, traced)"
-    if self._storage.owner is not None:
-        return f"tensor(..., {self._type}, made by a trace that has ended)"
-    array = self._array("printing")
-    if array.dtype.name == "bfloat16":
-        array = array.astype(np.float32)
-    with np.printoptions(
-        precision=4, threshold=1000, edgeitems=3, linewidth=80, floatmode="maxprec"
-    ):
-        body = np.array2string(array, separator=", ", prefix="tensor(")
-    if not self._type.shape and self.dtype.is_floating_point:
-        body = (
-            np.format_float_positional(float(array), precision=4, trim=".")
-            if 1e-4 <= abs(float(array)) < 1e8 or array == 0
-            else f"{float(array):.4e}"
-        )
-    tail = "" if self.dtype in (default_float(), int64, bool_) else f", dtype={self.dtype!r}"
-    if array.size == 0:
-        tail = f", size={tuple(self._type.shape)}{tail}"
-    if self.requires_grad:
-        tail += ", requires_grad=True" if self.is_leaf else f", grad_fn=<{self.grad_fn.op.name}>"
-    return f"tensor({body}{tail})"
 
 
 def contains(self: Tensor, element: Any) -> bool:
@@ -161,6 +133,7 @@ def _kwargs_named(function: Any) -> Any:
 
 def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
     """Write random numbers from [from, to)."""
+    random.check_range(from_, to)
     return inplace.assign(
         self,
         random.rand(self._type.shape, dtype=self.dtype, generator=generator) * (to - from_) + from_,
@@ -169,6 +142,7 @@ def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: An
 
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
     """Write normally distributed random numbers."""
+    random.check_deviation(std)
     return inplace.assign(
         self, random.randn(self._type.shape, dtype=self.dtype, generator=generator) * std + mean
     )
@@ -216,6 +190,9 @@ OPERATORS = {
     "__getitem__": indexing.get_item,
     "__setitem__": indexing.set_item,
     "__repr__": represent,
+    "__copy__": copies.shallow,
+    "__deepcopy__": copies.deepcopy,
+    "__reduce_ex__": copies.reduce,
     "__contains__": contains,
 }
 

@@ -22,6 +22,7 @@ from ..ir.ops.random import blocks
 from ..ir.sizes import Shape, product
 from ..ir.source import caller, explain
 from . import inplace
+from .device import device as device_of
 from .functions import arithmetic
 from .functions.creation import finish
 from .functions.operands import append, full, shape_of
@@ -39,6 +40,7 @@ class Generator:
     """
 
     def __init__(self, device: Any = "cpu") -> None:
+        self.device = device_of(device)
         self._seed = 67280421310721
         self._tensor = Tensor(from_array(np.array([self._seed, 0], np.int64)))
 
@@ -49,6 +51,10 @@ class Generator:
                 "manual_seed inside a traced function",
                 "seed before the call: the state is an input of it",
             )
+        if not isinstance(seed, int | np.integer):
+            raise TypeError(f"manual_seed: the seed must be an int, not {type(seed).__name__}")
+        if not -(2**63) <= seed < 2**64:
+            raise ValueError(f"manual_seed: {seed} does not fit into 64 bits")
         self._seed = int(seed)
         self._tensor._array()[:] = np.array([self._seed & (2**64 - 1), 0], np.uint64).view(np.int64)
         return self
@@ -216,8 +222,33 @@ def randperm(
 
 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """1 with the probability that each element states, else 0."""
+    """1 with the probability that each element states, else 0.
+
+    RuntimeError where a probability is not between 0 and 1, if the values are there to be looked at.
+    """
+    if not input.is_floating_point():
+        raise DTypeError(
+            explain(f"bernoulli: probabilities are floats, not {input._type}", caller())
+        )
+    if state.trace is None or state.trace.holds_concrete(input):
+        array = input._array()
+        if not ((array >= 0) & (array <= 1)).all():
+            raise RuntimeError(
+                explain("bernoulli: every probability must be between 0 and 1", caller())
+            )
     draws = wrap(
         _uniform(generator, input._type.shape, float64 if input.dtype is float64 else float32)
     )
     return arithmetic.to(draws < input, input.dtype)
+
+
+def check_range(low: Any, high: Any) -> None:
+    """Whether numbers can be drawn from [low, high)."""
+    if not low <= high:
+        raise RuntimeError(explain(f"uniform_: the range from {low} to {high} is empty", caller()))
+
+
+def check_deviation(std: Any) -> None:
+    """Whether a standard deviation is one."""
+    if not std >= 0:
+        raise RuntimeError(explain(f"normal_: std must be at least 0, not {std}", caller()))

@@ -268,21 +268,9 @@ class Tensor:
         return int(one)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self._type.shape else repr(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if self._storage.leaf is None and self.requires_grad:
-            raise GradError("deepcopy of a tensor that is no leaf: copy its detach() instead")
-        out = type(self).__new__(type(self))
-        copy = np.array(self._array("deepcopy"), order="K")
-        Tensor.__init__(
-            out, Storage(self._type, copy_strides(self._type.shape, self._strides), copy, None)
-        )
-        out._recorded = self._recorded
-        if self.requires_grad:
-            out.requires_grad_()
-        memo[id(self)] = out
-        return out
+        if self._type.shape or (state.trace is not None and not spec):
+            return object.__format__(self, spec)
+        return format(self.item(), spec)
 
     # ---- gradients ----
 

@@ -56,7 +56,7 @@ def value_and_grad(
 
     @functools.wraps(func)
     def both(*args: Any, **kwargs: Any) -> Any:
-        places = [argnums] if isinstance(argnums, int) else list(argnums)
+        places = _places(argnums, len(args))
         fresh, inputs = _tracked(args, places)
         record = _is_recorded([args[p] for p in places])
         with autograd.enable_grad(), _inside():
@@ -64,8 +64,9 @@ def value_and_grad(
         value = result[0] if has_aux else result
         _check_scalar(value)
         found = _pulled([value], [None], inputs, record)
-        gradients = _like([args[p] for p in places], found)
-        out = gradients[0] if isinstance(argnums, int) else tuple(gradients)
+        order = sorted(places)  # in which the arguments were tracked
+        by_place = dict(zip(order, _like([args[p] for p in order], found), strict=True))
+        out = by_place[places[0]] if isinstance(argnums, int) else tuple(map(by_place.get, places))
         return (result if record else rebuild(result, _plain)), out
 
     return both
@@ -117,6 +118,30 @@ def _is_recorded(trees: Sequence[Any]) -> bool:
 
 def _plain(x: Any) -> Any:
     return detach(x) if isinstance(x, Tensor) else x
+
+
+def _places(argnums: int | Sequence[int], count: int) -> list[int]:
+    """Which of ``count`` arguments are meant; negative numbers count from the end."""
+    given = list(argnums) if isinstance(argnums, Sequence) else [argnums]
+    if not all(isinstance(n, int) for n in given):
+        raise TypeError(
+            explain(f"argnums must be an int or a tuple of ints, not {argnums}", caller())
+        )
+    for n in given:
+        if not -count <= n < count:
+            raise ValueError(
+                explain(
+                    f"argnums names argument {n}, and the function got {count} positional arguments",
+                    caller(),
+                    "pass the argument by position, not by name",
+                )
+            )
+    places = [n % count for n in given]
+    if not places or len(set(places)) < len(places):
+        raise ValueError(
+            explain(f"argnums must name different arguments, at least one: {argnums}", caller())
+        )
+    return places
 
 
 def _tracked(args: Sequence[Any], places: Sequence[int]) -> tuple[list[Any], list[Tensor]]:

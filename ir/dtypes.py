@@ -51,9 +51,6 @@ class DType:
     def __repr__(self) -> str:
         return f"gristmill.{self.long}"
 
-    def __str__(self) -> str:
-        return self.name
-
     def __reduce__(self) -> tuple[Any, ...]:
         return by_name, (self.name,)
 

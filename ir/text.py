@@ -89,6 +89,8 @@ def literal(value: Any) -> str:
         return repr(float(value))  # also of NumPy's float64, whose own repr is no literal
     if isinstance(value, complex):
         return f"complex({literal(value.real)}, {literal(value.imag)})"
-    if isinstance(value, DType | Poly | int):
+    if isinstance(value, DType):
+        return value.name
+    if isinstance(value, Poly | int):
         return str(value)
     raise TypeError(f"an attribute of type {type(value).__name__} has no text: {value!r}")

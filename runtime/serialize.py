@@ -12,12 +12,14 @@ import json
 import math
 import os
 import tempfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..frontend.device import device as device_of
+from ..frontend.layout import Size
 from ..frontend.storage import from_array
 from ..frontend.tensor import Tensor
 from ..ir.dtypes import DTYPES, DType, by_name
@@ -47,7 +49,8 @@ class FileError(ValueError):
 def save(obj: Any, f: Any) -> None:
     """Write tensors, and dicts, lists, tuples, numbers, strings and None around them, to a path or a binary file.
 
-    Tied tensors are stored once and tied again by ``load``. TypeError names what cannot be stored.
+    Tied tensors are stored once and tied again by ``load``; so is a tensor that lies inside another one, in its
+    memory. TypeError names what cannot be stored.
 
     >>> import gristmill as gm, tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "model.pth")
@@ -100,7 +103,7 @@ class _Packer:
         self.tensors: dict[str, np.ndarray] = {}
         self.codes: dict[str, tuple[str, list[int]]] = {}
         self.names: dict[Any, str] = {}
-        self.kept: list[np.ndarray] = []  # arrays whose addresses stand in ``names``
+        self.kept: dict[str, np.ndarray] = {}  # arrays whose addresses stand in ``names``
 
     def pack(self, x: Any, name: str, depth: int) -> Any:
         """``x`` as JSON; tensors become their names."""
@@ -120,13 +123,14 @@ class _Packer:
             return {"dtype": x.name}
         if isinstance(x, dict):
             return {
-                "dict": [
+                "ordered" if isinstance(x, OrderedDict) else "dict": [
                     [self.key(k), self.pack(v, _joined(name, k), depth + 1)]
                     for k, v in dict.items(x)
                 ]
             }
         if isinstance(x, list | tuple | set):
-            kind = "list" if isinstance(x, list) else "tuple" if isinstance(x, tuple) else "set"
+            kind = "size" if isinstance(x, Size) else "list" if isinstance(x, list) else "tuple"
+            kind = "set" if isinstance(x, set) else kind
             return {kind: [self.pack(v, _joined(name, i), depth + 1) for i, v in enumerate(x)]}
         raise TypeError(
             f"save: a {type(x).__name__} ({name or 'the object itself'}) cannot be stored: tensors, numbers, "
@@ -158,7 +162,7 @@ class _Packer:
         while name in self.tensors or name == "__metadata__":
             name += "_"
         self.names[place] = name
-        self.kept.append(array)
+        self.kept[name] = array
         whole = np.ascontiguousarray(array)
         shape = list(array.shape)
         code = _CODES.get(x.dtype.name)
@@ -169,11 +173,12 @@ class _Packer:
 
     def file(self, structure: Any) -> bytes:
         """The bytes of the file: largest elements first, so that every tensor is aligned."""
-        order = sorted(self.tensors, key=lambda n: -self.tensors[n].dtype.itemsize)
+        views = _views(self.kept)
+        stored = [n for n in self.tensors if n not in views]
+        order = sorted(stored, key=lambda n: -self.tensors[n].dtype.itemsize)
         complex_ = [n for n in order if self.tensors[n].dtype.kind == "c"]
-        header: dict[str, Any] = {
-            "__metadata__": {STRUCTURE: json.dumps({"structure": structure, "complex": complex_})}
-        }
+        about = {"structure": structure, "complex": complex_, "views": views}
+        header: dict[str, Any] = {"__metadata__": {STRUCTURE: json.dumps(about)}}
         at = 0
         for n in order:
             code, shape = self.codes[n]
@@ -188,6 +193,32 @@ class _Packer:
         return b"".join(
             [len(text).to_bytes(8, "little"), text, *(self.tensors[n].tobytes() for n in order)]
         )
+
+
+def _views(arrays: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+    """The arrays that lie inside another one: its name, the first byte, shape, and strides in bytes."""
+
+    def span(n: str) -> tuple[int, int]:
+        array = arrays[n]
+        low = array.__array_interface__["data"][0]
+        last = sum((k - 1) * s for k, s in zip(array.shape, array.strides, strict=True))
+        return low, low + last + array.itemsize
+
+    spans = {n: span(n) for n, a in arrays.items() if a.size and min(a.strides, default=0) >= 0}
+    out: dict[str, list[Any]] = {}
+    around, begin, end = "", 0, 0  # the contiguous array that reaches farthest so far
+    for n in sorted(spans, key=lambda n: (spans[n][0], -spans[n][1], not _is_dense(arrays[n]))):
+        (low, high), array = spans[n], arrays[n]
+        inside = high <= end and array.nbytes <= high - low  # an expanded one is stored whole
+        if inside and array.dtype == arrays[around].dtype:
+            out[n] = [around, low - begin, list(array.shape), list(array.strides)]
+        elif high > end and _is_dense(array):
+            around, begin, end = n, low, high
+    return out
+
+
+def _is_dense(array: np.ndarray) -> bool:
+    return array.flags.c_contiguous
 
 
 def _joined(name: str, k: Any) -> str:
@@ -247,6 +278,7 @@ class _Reader:
         try:
             found = json.loads(text)
             structure, complex_ = found["structure"], set(map(str, found["complex"]))
+            self.views = dict(found.get("views", {}))
         except (ValueError, TypeError, KeyError, RecursionError):
             raise self.fail("the structure in the metadata is damaged") from None
         self.base: dict[str, Tensor] = {}
@@ -361,8 +393,11 @@ class _Reader:
         """One part of the structure, by its kind."""
         if kind == "tensor":
             key = (value, x.get("leaf", ""))
-            if value not in self.base:
-                self.base[value] = self.tensor(arrays[value], value, complex_)
+            if value in self.views and value not in self.base:
+                around, first, shape, strides = self.views[value]
+                whole = self.whole(around, arrays, complex_).numpy()
+                self.base[value] = Tensor(from_array(_inside(whole, first, shape, strides)))
+            self.whole(value, arrays, complex_)
             if key not in self.made:
                 self.made[key] = _as_kind(self.base[value], key[1])
             return self.made[key]
@@ -372,14 +407,32 @@ class _Reader:
             return float.fromhex(value) if "0x" in value else float(value)
         if kind == "dtype":
             return {d.name: d for d in DTYPES}[value]
-        if kind == "dict":
-            return {self.key(k): self.build(v, arrays, complex_, depth + 1) for k, v in value}
-        made = [self.build(v, arrays, complex_, depth + 1) for v in value]
-        return {"list": list, "tuple": tuple, "set": set}[kind](made)
+        if kind in ("dict", "ordered"):
+            made = {self.key(k): self.build(v, arrays, complex_, depth + 1) for k, v in value}
+            return made if kind == "dict" else OrderedDict(made)
+        parts = [self.build(v, arrays, complex_, depth + 1) for v in value]
+        return {"list": list, "tuple": tuple, "set": set, "size": Size}[kind](parts)
+
+    def whole(self, n: str, arrays: dict[str, np.ndarray], complex_: set[str]) -> Tensor:
+        """The tensor of a name, made once."""
+        if n not in self.base:
+            self.base[n] = self.tensor(arrays[n], n, complex_)
+        return self.base[n]
 
     def key(self, k: Any) -> Any:
         """A dict's key."""
         return k if isinstance(k, str) else int(k["int"])
+
+
+def _inside(array: np.ndarray, first: int, shape: list[int], strides: list[int]) -> np.ndarray:
+    """A view of an array's memory; NumPy raises ValueError where it leaves it."""
+    numbers = (first, *shape, *strides)
+    if any(type(n) is not int or not 0 <= n < 1 << 60 for n in numbers):
+        raise ValueError("a view with numbers that mean nothing")
+    if any(n % array.itemsize for n in (first, *strides)) or math.prod(shape) > array.size:
+        raise ValueError("a view that is not made of the array's elements")
+    buffer = array.reshape(-1).view(np.uint8)
+    return np.ndarray(tuple(shape), array.dtype, buffer, first, tuple(strides))  # type: ignore[arg-type]
 
 
 def _as_kind(t: Tensor, kind: str) -> Tensor:

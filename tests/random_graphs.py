@@ -77,7 +77,7 @@ def random_array(rng: np.random.Generator, dtype, shape: tuple[int, ...], specia
 def differences(a: np.ndarray, b: np.ndarray) -> str:
     """Why two arrays are not the same bits (but for the bits of NaN), or nothing."""
     if (a.dtype, a.shape) != (b.dtype, b.shape):
-        return f"{a.dtype}{a.shape} is not {b.dtype}{b.shape}"
+        return f"{a.dtype.name}{a.shape} is not {b.dtype.name}{b.shape}"
     if a.dtype.kind == "c":
         return differences(a.real, b.real) or differences(a.imag, b.imag)
     same = _bits(a) == _bits(b)

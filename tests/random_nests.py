@@ -89,7 +89,7 @@ class Nests:
             return self.place(lane)
         dtype = by_name(self.rng.choice(["i64", "i32", "u8", "i8"]))
         inner, most = self.place(lane)
-        at = self.read(f"at_{dtype}", dtype, [(inner, most)])
+        at = self.read(f"at_{dtype.name}", dtype, [(inner, most)])
         if self.chance(0.3):
             return Apply("add", (at, Const(3, dtype)), dtype), 7 + 3
         if dtype is int64 and self.chance(0.3):
@@ -129,7 +129,7 @@ class Nests:
             name = self.rng.choice(done)
             return Load(name, self.spanned(name, dtype, self.index(len(self.spans[name][1]), lane), "out"), dtype)
         rank = self.rng.randint(1, 2)
-        return self.read(f"x{rank}_{dtype}", dtype, self.index(rank, lane and self.chance(0.8)))
+        return self.read(f"x{rank}_{dtype.name}", dtype, self.index(rank, lane and self.chance(0.8)))
 
     def inside(self, b: Buffer, lane: bool) -> Load:
         """An element of a local, whose size is fixed."""
@@ -167,7 +167,7 @@ class Nests:
         other = self.value(dtype, depth - 1, lane)
         if self.chance(0.5):
             step = FAR if high == low + 1 else self.rng.choice([1, 2])
-            far = Load(name := f"x1_{dtype}", self.spanned(name, dtype, [(at * step - low * step, max(0, high - 1 - low) * (step % FAR))], "in"), dtype)
+            far = Load(name := f"x1_{dtype.name}", self.spanned(name, dtype, [(at * step - low * step, max(0, high - 1 - low) * (step % FAR))], "in"), dtype)
             inner: Expr = far
         else:
             inner = self.value(dtype, depth - 1, lane)
@@ -194,7 +194,7 @@ class Nests:
         kind = {"add": "sum", "fma": "sum", "mul": "one"}.get(reduce, "") if dtype.kind == "f" else ""
         if not kind:
             return self.value(dtype, self.rng.randint(0, 2), lane)
-        x: Expr = self.read(f"{kind}_{dtype}", dtype, self.index(1, lane and self.chance(0.9)))
+        x: Expr = self.read(f"{kind}_{dtype.name}", dtype, self.index(1, lane and self.chance(0.9)))
         if self.chance(0.2):
             at, most = self.place(lane)
             x = Where(((at, 0, self.rng.randint(0, most + 1)),), x, Const(1.0, dtype))

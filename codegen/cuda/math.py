@@ -114,7 +114,7 @@ def spell(fn: str, args: Sequence[str], operand: DType, result: DType, functions
     words["W"] = "long long" if operand.itemsize == 8 else "int"
     words["f"] = "f" if operand.name == "f32" else ""
     if fn == "bitcast":
-        name = f"bits_{operand}_{result}"
+        name = f"bits_{operand.name}_{result.name}"
         functions[name] = _BITS.format(name=name, I=C_TYPES[result.name], **words)
         return f"gm_{name}({args[0]})"
     inline = _BOOL if operand.kind == "b" else _INTEGER if operand.kind in "iu" else _FLOAT
@@ -123,8 +123,8 @@ def spell(fn: str, args: Sequence[str], operand: DType, result: DType, functions
     known = _FLOAT_FUNCTIONS if operand.kind == "f" else _INTEGER_FUNCTIONS
     body = known.get(fn.removesuffix("num"))
     if body is None:
-        raise DTypeError(f"CUDA C has no spelling of {fn} for {operand}")
-    name = f"{fn}_{operand}"
+        raise DTypeError(f"CUDA C has no spelling of {fn} for {operand.name}")
+    name = f"{fn}_{operand.name}"
     functions[name] = f"static __device__ {words['T']} gm_{name}{body.format(**words)}"
     return f"gm_{name}({', '.join(args)})"
 
@@ -150,7 +150,7 @@ def _cast(x: str, source: DType, to: DType, functions: Functions) -> str:
     if source.kind != "f":
         return f"({C_TYPES[to.name]}){x}"
     wide = "f64" if source.name == "f64" else "f32"
-    name = f"{to}_of_{wide}"
+    name = f"{to.name}_of_{wide}"
     info: Any = np.iinfo(to.numpy)
     functions[name] = _TO_INTEGER.format(
         name=name, I=C_TYPES[to.name], T=C_TYPES[wide], high=_float(float(int(info.max) + 1), wide),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 
-from ...ir.dtypes import DType, float32, int64
+from ...ir.dtypes import DType, float32, int64, promote, uint8
 from ...ir.errors import DTypeError, ShapeError
 from ...ir.op import OPS
 from ...ir.sizes import equal
@@ -152,26 +152,27 @@ def nll_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Minus the log-probability of the target class: input [n, c, *d] or [c], target [n, *d] or [] of int64.
+    """Minus the log-probability of the target class: input [n, c, *d] or [c], target [n, *d] or [] of int64 or uint8.
 
     Targets equal to ``ignore_index`` do not count; the mean is weighted by the classes' ``weight``.
     """
-    return _nll(
-        input, target, weight, ignore_index, legacy(size_average, reduce, reduction), "nll_loss"
-    )
+    how = legacy(size_average, reduce, reduction)
+    target = _classes("nll_loss", input, target)
+    _check_weight("nll_loss", input, weight, input.dtype)
+    return _nll(input, target, weight, ignore_index, how)
 
 
-def _check_target(name: str, input: Tensor, target: Tensor) -> int:
-    """The class dimension; errors for shapes and dtypes that do not fit."""
-    if target.dtype is not int64:
+def _classes(name: str, input: Tensor, target: Tensor) -> Tensor:
+    """The target as int64; errors for shapes and dtypes that do not fit."""
+    if target.dtype not in (int64, uint8):
         raise DTypeError(
             explain(
-                f"{name}: target must be int64 class indices, not {target._type}",
+                f"{name}: target must be class indices of int64 or uint8, not {target._type}",
                 caller(),
                 "convert it: target.long()",
             )
         )
-    axis = 0 if input.ndim == 1 else 1
+    axis = _class_axis(input)
     rest = (*input._type.shape[:axis], *input._type.shape[axis + 1 :])
     if (
         input.ndim == 0
@@ -184,13 +185,39 @@ def _check_target(name: str, input: Tensor, target: Tensor) -> int:
                 caller(),
             )
         )
-    return axis
+    return arithmetic.to(target, int64)
+
+
+def _class_axis(input: Tensor) -> int:
+    return 0 if input.ndim == 1 else 1
+
+
+def _check_weight(name: str, input: Tensor, weight: Tensor | None, dtype: DType | None) -> None:
+    """Whether ``weight`` has a number for each class, of that dtype (None: of any)."""
+    if weight is None:
+        return
+    classes = input._type.shape[_class_axis(input) :][:1]
+    if weight.ndim != 1 or not all(equal(n, weight._type.shape[0]) for n in classes):
+        raise ShapeError(
+            explain(
+                f"{name}: input is {input._type}, so weight must have the shape {classes}, not {weight._type}",
+                caller(),
+            )
+        )
+    if dtype is not None and weight.dtype is not dtype:
+        raise DTypeError(
+            explain(
+                f"{name}: input is {input._type}, so weight must be {dtype.name}, not {weight._type}",
+                caller(),
+                "convert it: weight.to(input.dtype)",
+            )
+        )
 
 
 def _nll(
-    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str, name: str
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, how: str
 ) -> Tensor:
-    axis = _check_target(name, input, target)
+    axis = _class_axis(input)
     valid = arithmetic.ne(target, ignore_index)
     safe = arithmetic.where(valid, target, 0)
     picked = gather(input, axis, safe.unsqueeze(axis)).squeeze(axis)
@@ -221,19 +248,37 @@ def cross_entropy(
 ) -> Tensor:
     """The cross entropy between logits and classes: ``nll_loss(log_softmax(input), target)``.
 
-    input: [n, c, *d] or [c]; target: class indices [n, *d] or [] (int64), or probabilities in input's shape and dtype.
+    input: [n, c, *d] or [c]; target: class indices [n, *d] or [] (int64 or uint8), or probabilities in input's shape.
 
     >>> import gristmill as gm, gristmill.nn.functional as F
     >>> F.cross_entropy(gm.zeros(2, 4), gm.tensor([0, 3]))
     tensor(1.3863)
     """
     how = legacy(size_average, reduce, reduction)
-    axis = 0 if input.ndim == 1 else 1
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(
+            explain(
+                f"cross_entropy: label_smoothing must be between 0 and 1, not {label_smoothing}",
+                caller(),
+            )
+        )
+    axis = _class_axis(input)
     final, wide = input.dtype, arithmetic.to(input, float32) if input.dtype.itemsize == 2 else input
-    logp = log_softmax(wide, axis)
     if target._type.shape == input._type.shape and target.dtype.is_floating_point:
+        if ignore_index >= 0:
+            raise RuntimeError(
+                explain("cross_entropy: ignore_index has no meaning for probabilities", caller())
+            )
+        _check_weight("cross_entropy", input, weight, None)
+        final = promote(
+            final, target.dtype if weight is None else promote(target.dtype, weight.dtype)
+        )
+        logp = log_softmax(wide, axis)
         return arithmetic.to(_soft(logp, target, weight, how, label_smoothing, axis), final)
-    loss = _nll(logp, target, weight, ignore_index, how, "cross_entropy")
+    target = _classes("cross_entropy", input, target)
+    _check_weight("cross_entropy", input, weight, input.dtype)
+    logp = log_softmax(wide, axis)
+    loss = _nll(logp, target, weight, ignore_index, how)
     if label_smoothing:
         loss = (
             loss * (1 - label_smoothing)

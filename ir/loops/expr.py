@@ -78,7 +78,7 @@ class Const(Expr):
     def __str__(self) -> str:
         if self.dtype is bool_:
             return "true" if self.value else "false"
-        return f"{self.value}_{self.dtype}"
+        return f"{self.value}_{self.dtype.name}"
 
 
 def const(value: Any, dtype: DType) -> Const:
@@ -111,7 +111,7 @@ class Apply(Expr):
         sign = INTRINSICS[self.fn].sign
         if sign:
             return f"({self.args[0]} {sign} {self.args[1]})"
-        to = f"<{self.dtype}>" if self.fn in ("cast", "bitcast") else ""
+        to = f"<{self.dtype.name}>" if self.fn in ("cast", "bitcast") else ""
         return f"{self.fn}{to}({', '.join(map(str, self.args))})"
 
 

@@ -132,7 +132,7 @@ class _Lines:
             if e.fn == "select":
                 c, a, b = map(self.value, e.args)
                 return f"({a} if {c} else {b})"
-            key = f"{e.fn}:{e.dtype}" if e.fn in ("cast", "bitcast") else e.fn
+            key = f"{e.fn}:{e.dtype.name}" if e.fn in ("cast", "bitcast") else e.fn
             return f"fn['{key}']({', '.join(map(self.value, e.args))})"
         if isinstance(e, Index):
             return f"np.int64({self.number(e.at)})"

@@ -200,7 +200,7 @@ def result_dtype(fn: str, operands: Sequence[DType], given: DType | None = None)
         raise DTypeError(f"{fn} takes {rule.arity} operands, not {len(operands)}")
     values = operands[1:] if rule.result == "branch" else operands
     if any(d is not values[0] for d in values):
-        raise DTypeError(f"{fn}: operands have different dtypes: {', '.join(map(str, operands))}")
+        raise DTypeError(f"{fn}: operands have different dtypes: {', '.join(d.name for d in operands)}")
     if rule.result == "given":
         if given is None:
             raise DTypeError(f"{fn} must be told which dtype it gives")

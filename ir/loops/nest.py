@@ -54,7 +54,7 @@ class Buffer:
         dense = self.strides == contiguous_strides(self.shape)
         strides = "" if dense else f" strides [{_list(self.strides)}]"
         where = "" if self.memory == "memory" else f" in {self.memory}"
-        return f"{self.name}: {self.dtype}[{_list(self.shape)}]{strides}{where}"
+        return f"{self.name}: {self.dtype.name}[{_list(self.shape)}]{strides}{where}"
 
 
 def buffer(

@@ -157,9 +157,9 @@ class _Checker:
         b = self.place(s.buffer, s.index)
         self.expr(s.value)
         if s.value.dtype is not b.dtype:
-            raise self.broken(f"{s.buffer!r} is {b.dtype}, the value stored is {s.value.dtype}")
+            raise self.broken(f"{s.buffer!r} is {b.dtype.name}, the value stored is {s.value.dtype.name}")
         if s.reduce and b.dtype.name in ("f16", "bf16"):
-            raise self.broken(f"{s.buffer!r} is reduced in {b.dtype}: reduce in f32, then cast")
+            raise self.broken(f"{s.buffer!r} is reduced in {b.dtype.name}: reduce in f32, then cast")
         if b.role == "in":
             raise self.broken(f"parameter {s.buffer!r} is stored to, but its role is 'in'")
         if s.reduce == "fma" and not (type(s.value) is Apply and s.value.fn == "mul"):
@@ -194,7 +194,7 @@ class _Checker:
             else:
                 self.expr(i)  # type: ignore[arg-type]
                 if not is_index_dtype(i.dtype):  # type: ignore[union-attr]
-                    raise self.broken(f"an index of {name!r} is {i.dtype}, not an integer")  # type: ignore[union-attr]
+                    raise self.broken(f"an index of {name!r} is {i.dtype.name}, not an integer")  # type: ignore[union-attr]
         if self.ready and b.memory == "registers":
             self.register(b, index, depth)
         return b
@@ -224,24 +224,24 @@ class _Checker:
         if type(e) is Load:
             b = self.place(e.buffer, e.index)
             if e.dtype is not b.dtype:
-                raise self.broken(f"{e} is {e.dtype}, its buffer {b.dtype}")
+                raise self.broken(f"{e} is {e.dtype.name}, its buffer {b.dtype.name}")
         elif type(e) is Apply:
             for a in e.args:
                 self.expr(a)
             if e.fn not in INTRINSICS:
                 raise self.broken(f"no intrinsic is called {e.fn!r}")
             if result_dtype(e.fn, [a.dtype for a in e.args], e.dtype) is not e.dtype:
-                raise self.broken(f"{e} does not give {e.dtype}")
+                raise self.broken(f"{e} does not give {e.dtype.name}")
             half = any(a.dtype.name in ("f16", "bf16") for a in e.args)
             if half and e.fn not in ("cast", "bitcast"):
-                raise self.broken(f"{e.fn} of {e.args[0].dtype}: cast to f32 first")
+                raise self.broken(f"{e.fn} of {e.args[0].dtype.name}: cast to f32 first")
         elif type(e) is Where:
             for at, _, _ in e.conds:
                 self.in_sizes(at, self.around, "a condition")
             self.expr(e.value)
             self.expr(e.other)
             if e.value.dtype is not e.other.dtype:
-                raise self.broken(f"{e}: {e.value.dtype} or {e.other.dtype}")
+                raise self.broken(f"{e}: {e.value.dtype.name} or {e.other.dtype.name}")
         elif type(e) is Index:
             self.in_sizes(e.at, self.around, "index(..)")
         elif type(e) is not Const:

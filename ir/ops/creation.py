@@ -22,9 +22,9 @@ class Constant(Op):
 
     def infer(self, value: complex, dtype: DType, shape: Shape) -> Type:
         if isinstance(value, complex) and not dtype.is_complex:
-            raise DTypeError(f"constant: {value} is no {dtype}; take its real part, or a complex dtype")
+            raise DTypeError(f"constant: {value} is no {dtype.name}; take its real part, or a complex dtype")
         if isinstance(value, float) and dtype in INTEGERS and not math.isfinite(value):
-            raise DTypeError(f"constant: no {dtype} is {value}")
+            raise DTypeError(f"constant: no {dtype.name} is {value}")
         return Type(dtype, tuple(shape))
 
     def reference(self, value: complex, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
@@ -45,7 +45,7 @@ class Iota(Op):
         if not 0 <= axis < len(shape):
             raise ShapeError(f"iota: axis {axis} of a shape with {len(shape)} dimensions")
         if dtype not in INTEGERS:
-            raise DTypeError(f"iota: counts in integers, not in {dtype}; cast the result")
+            raise DTypeError(f"iota: counts in integers, not in {dtype.name}; cast the result")
         return Type(dtype, tuple(shape))
 
     def reference(self, shape: tuple[int, ...], axis: int, dtype: DType) -> np.ndarray:

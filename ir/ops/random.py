@@ -108,7 +108,7 @@ _MANTISSA = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
 def uniform(state: Value, shape: Shape, dtype: DType) -> Value:
     """Numbers in [0, 1) with every multiple of 2^-p equally likely, where p is the precision of ``dtype``."""
     if dtype not in _MANTISSA:
-        raise DTypeError(f"uniform: draws floats, not {dtype}")
+        raise DTypeError(f"uniform: draws floats, not {dtype.name}")
     precision = _MANTISSA[dtype]
     width = 64 if dtype is float64 else 32
     bits = random_bits(state, shape=shape, bits=width)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+import operator
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ class Dataset:
     """The base of data sets that are indexed: define ``__getitem__`` and ``__len__``."""
 
     def __getitem__(self, index: Any) -> Any:
-        raise TypeError(f"{type(self).__name__} does not define __getitem__")
+        raise NotImplementedError(f"{type(self).__name__} does not define __getitem__")
 
     def __add__(self, other: Dataset) -> ConcatDataset:
         return ConcatDataset([self, other])
@@ -95,14 +97,21 @@ def random_split(
     dataset: Any, lengths: Sequence[int | float], generator: Generator | None = None
 ) -> list[Subset]:
     """Disjoint random subsets of the given lengths (or fractions of 1)."""
+    for i, n in enumerate(lengths):
+        if n < 0:
+            raise ValueError(f"the length at index {i} is not at least 0: {n}")
     if math.isclose(sum(lengths), 1) and sum(lengths) <= 1:
         sizes = [math.floor(len(dataset) * f) for f in lengths]
         for i in range(len(dataset) - sum(sizes)):
             sizes[i % len(sizes)] += 1
+    elif sum(lengths) != len(dataset):
+        raise ValueError(
+            f"sum of input lengths, {sum(lengths)}, does not equal the length of the input dataset, {len(dataset)}"
+        )
     else:
-        sizes = [int(n) for n in lengths]
-    if sum(sizes) != len(dataset):
-        raise ValueError("sum of input lengths does not equal the length of the input dataset")
+        sizes = [operator.index(n) for n in lengths]  # type: ignore[arg-type]
+    if 0 in sizes:
+        warnings.warn(f"the split at index {sizes.index(0)} is empty", stacklevel=2)
     order = randperm(len(dataset), generator=generator).tolist()
     ends = list(itertools.accumulate(sizes))
     return [Subset(dataset, order[end - n : end]) for n, end in zip(sizes, ends, strict=True)]

@@ -28,6 +28,8 @@ class DataLoader:
     [[0, 1], [2, 3], [4]]
     """
 
+    _is_made = False
+
     def __init__(
         self,
         dataset: Any,
@@ -49,10 +51,9 @@ class DataLoader:
         pin_memory_device: str = "",
         in_order: bool = True,
     ) -> None:
-        if num_workers < 0:
-            raise ValueError(
-                "num_workers option should be non-negative; use num_workers=0 to disable reading ahead"
-            )
+        _check_workers(
+            num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context
+        )
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None and (
@@ -72,6 +73,8 @@ class DataLoader:
                 "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
             )
         self.dataset, self.num_workers, self.generator = dataset, num_workers, generator
+        self.timeout, self.persistent_workers = timeout, persistent_workers
+        self.pin_memory = pin_memory
         self.prefetch_factor, self.worker_init_fn = prefetch_factor or 2, worker_init_fn
         self.collate_fn = collate_fn or (
             default_collate if batch_size is not None or batch_sampler is not None else _as_is
@@ -82,6 +85,14 @@ class DataLoader:
         self.batch_sampler = batch_sampler
         if batch_sampler is None and batch_size is not None and self.sampler is not None:
             self.batch_sampler = BatchSampler(self.sampler, batch_size, drop_last)
+        self._is_made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._is_made and name in _FIXED:
+            raise ValueError(
+                f"{name} attribute should not be set after DataLoader is initialized: make another one"
+            )
+        object.__setattr__(self, name, value)
 
     def _order(self, shuffle: bool) -> Any:
         if isinstance(self.dataset, IterableDataset):
@@ -151,6 +162,31 @@ class DataLoader:
             finally:
                 for left in waiting:
                     left.cancel()
+
+
+_FIXED = {"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"}
+"""What the order of the batches was made from."""
+
+
+def _check_workers(
+    num_workers: int, timeout: float, prefetch_factor: int | None, persistent: bool, context: Any
+) -> None:
+    """Whether what is said of workers fits their number."""
+    if num_workers < 0:
+        raise ValueError(
+            "num_workers option should be non-negative; use num_workers=0 to disable reading ahead"
+        )
+    if timeout < 0:
+        raise ValueError("timeout option should be non-negative")
+    if prefetch_factor is not None and prefetch_factor <= 0:
+        raise ValueError(f"prefetch_factor option should be positive, not {prefetch_factor}")
+    for name, given in (
+        ("prefetch_factor", prefetch_factor is not None),
+        ("persistent_workers", persistent),
+        ("multiprocessing_context", context is not None),
+    ):
+        if given and num_workers == 0:
+            raise ValueError(f"{name} option needs num_workers > 0")
 
 
 def _as_is(sample: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ class _Listed(Module):
 
     def _name(self, index: Any) -> str:
         n = len(self._modules)
-        index = index.__index__()
+        index = operator.index(index)
         if not -n <= index < n:
             raise IndexError(f"index {index} is out of range for {n} modules")
         return list(self._modules)[index % n]
@@ -65,6 +66,8 @@ class _Listed(Module):
 
     def insert(self, index: int, module: Module) -> Any:
         """Add a module before the one at ``index``."""
+        if not isinstance(module, Module):
+            raise TypeError(f"insert: expected a Module, not {type(module).__name__}")
         modules = list(self._modules.values())
         modules.insert(index, module)
         self._refill(modules)
@@ -103,6 +106,12 @@ class Sequential(_Listed):
 
     def _make(self, items: list[tuple[str, Any]]) -> Any:
         return type(self)(OrderedDict(items))
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Add a module before the one at ``index``, which is in range (or the end)."""
+        if not -len(self) <= index <= len(self):
+            raise IndexError(f"insert: index {index} is out of range for {len(self)} modules")
+        return super().insert(index, module)
 
     def forward(self, input: Any) -> Any:
         """Each module on the result of the one before."""

@@ -37,7 +37,13 @@ class Module(Walks, LoadsState):
     """
 
     training: bool
-    forward: Callable[..., Any]
+
+    def _no_forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(
+            f'Module [{type(self).__name__}] is missing the required "forward" function'
+        )
+
+    forward: Callable[..., Any] = _no_forward
     _announced = frozenset([*_TABLES, "_forward_hooks", "_forward_pre_hooks", "_transient"])
     """Containers whose changes a module tells compiled functions itself."""
 
@@ -137,6 +143,10 @@ class Module(Walks, LoadsState):
         for table in (*(values.get(t, {}) for t in _TABLES if t != kept), values):
             table.pop(name, None)
         values.get("_transient", set()).discard(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes; what compiled functions have read of this object says nothing about a copy."""
+        return {k: v for k, v in self.__dict__.items() if k != "_watched"}
 
     def __dir__(self) -> list[str]:
         names = set(super().__dir__())

@@ -24,7 +24,7 @@ class Adam(Optimizer):
     >>> p = gm.tensor([1.0], requires_grad=True)
     >>> opt = Adam([p], lr=0.1)
     >>> (p * p).sum().backward(); opt.step(); p
-    tensor([0.9], requires_grad=True)
+    tensor([0.9000], requires_grad=True)
     """
 
     decoupled = False

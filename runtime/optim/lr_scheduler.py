@@ -1,12 +1,18 @@
-"""Learning rate schedules: each ``step()`` sets the rate of every group for the next epoch (or step)."""
+"""Learning rate schedules: each ``step()`` sets the rate of every group for the next epoch (or step).
+
+A step scales the rate that is there, as in PyTorch, so that schedules of one optimizer multiply and a rate that the
+program sets is kept. ``step(epoch)`` jumps: it computes the rate from the initial one.
+"""
 
 from __future__ import annotations
 
-import bisect
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ...frontend.tensor import Tensor
 from .optimizer import Optimizer
 
 __all__ = [
@@ -23,36 +29,55 @@ __all__ = [
 
 
 class LRScheduler:
-    """The base class: a subclass defines ``get_lr()``, the rates for epoch ``last_epoch``, one for each group."""
+    """The base class: a subclass defines ``get_lr()``, the rates for epoch ``last_epoch``, one for each group.
+
+    It may define ``_get_closed_form_lr()``, the same from the initial rates alone.
+    """
+
+    _is_initial = False
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+        _check_optimizer(optimizer)
         self.optimizer, self.last_epoch = optimizer, last_epoch
-        for group in optimizer.param_groups:
-            if last_epoch == -1:
-                group["initial_lr"] = group["lr"]
-            elif "initial_lr" not in group:
+        for i, group in enumerate(optimizer.param_groups):
+            if "initial_lr" in group:
+                continue
+            if last_epoch != -1:
                 raise KeyError(
-                    "param 'initial_lr' is not specified in param_groups when resuming an optimizer"
+                    f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with "
+                    "last_epoch >= 0: load the optimizer's state first, or leave last_epoch out"
                 )
+            rate = group["lr"]
+            group["initial_lr"] = rate.clone() if isinstance(rate, Tensor) else rate
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.step()
+        self._step_count = 0
+        self._is_initial = True
+        try:
+            self.step()
+        finally:
+            self._is_initial = False
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """The rates of this epoch."""
-        return [group["lr"] for group in self.optimizer.param_groups]
+        raise NotImplementedError(f"{type(self).__name__} defines no get_lr")
 
-    def get_last_lr(self) -> list[float]:
+    def get_last_lr(self) -> list[Any]:
         """The rates that were last set."""
         return self._last_lr
 
     def step(self, epoch: int | None = None) -> None:
         """Go on by one epoch (or to ``epoch``)."""
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            group["lr"] = rate
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self._step_count += 1
+        if epoch is None:
+            self.last_epoch += 1
+            rates = self.get_lr()
+        else:
+            _warn_of_epoch()
+            self.last_epoch = epoch
+            rates = getattr(self, "_get_closed_form_lr", self.get_lr)()
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            _set_rate(group, rate)
+        self._last_lr = _rates(self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and functions."""
@@ -62,8 +87,38 @@ class LRScheduler:
         """Go on from a state dict."""
         self.__dict__.update(state_dict)
 
-    def _scaled(self, factor: float) -> list[float]:
+    def _scaled(self, factor: float) -> list[Any]:
         return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+    def _from_base(self, factor: float) -> list[Any]:
+        return [rate * factor for rate in self.base_lrs]
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+
+
+def _rates(optimizer: Optimizer) -> list[Any]:
+    """The rates of the groups; a tensor is copied, since it will be written."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
+
+
+def _set_rate(group: Any, rate: Any) -> None:
+    """Set a group's rate; one that is a tensor stays the same tensor."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def _warn_of_epoch() -> None:
+    warnings.warn(
+        "the epoch parameter of scheduler.step() is deprecated: call step() once for each epoch",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 class StepLR(LRScheduler):
@@ -84,11 +139,14 @@ class StepLR(LRScheduler):
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """Scaled at every multiple of the step size."""
         return self._scaled(
             self.gamma if self.last_epoch and self.last_epoch % self.step_size == 0 else 1
         )
+
+    def _get_closed_form_lr(self) -> list[Any]:
+        return self._from_base(self.gamma ** (self.last_epoch // self.step_size))
 
 
 class MultiStepLR(LRScheduler):
@@ -97,19 +155,20 @@ class MultiStepLR(LRScheduler):
     def __init__(
         self,
         optimizer: Optimizer,
-        milestones: Sequence[int],
+        milestones: Iterable[int],
         gamma: float = 0.1,
         last_epoch: int = -1,
     ) -> None:
-        self.milestones, self.gamma = sorted(milestones), gamma
+        self.milestones, self.gamma = Counter(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """Scaled as often as a milestone stands here."""
-        here = bisect.bisect_right(self.milestones, self.last_epoch) - bisect.bisect_left(
-            self.milestones, self.last_epoch
-        )
-        return self._scaled(self.gamma**here)
+        return self._scaled(self.gamma ** self.milestones.get(self.last_epoch, 0))
+
+    def _get_closed_form_lr(self) -> list[Any]:
+        passed = sum(n for place, n in self.milestones.items() if place <= self.last_epoch)
+        return self._from_base(self.gamma**passed)
 
 
 class ExponentialLR(LRScheduler):
@@ -119,9 +178,12 @@ class ExponentialLR(LRScheduler):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """Scaled but at the start."""
-        return self._scaled(self.gamma if self.last_epoch else 1)
+        return self._scaled(1 if self._is_initial else self.gamma)
+
+    def _get_closed_form_lr(self) -> list[Any]:
+        return self._from_base(self.gamma**self.last_epoch)
 
 
 class ConstantLR(LRScheduler):
@@ -134,15 +196,21 @@ class ConstantLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
+        if not 0 <= factor <= 1:
+            raise ValueError(
+                f"Constant multiplicative factor expected to be between 0 and 1, not {factor}"
+            )
         self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        """The initial rate, scaled until the end."""
-        return [
-            rate * (self.factor if self.last_epoch < self.total_iters else 1)
-            for rate in self.base_lrs
-        ]
+    def get_lr(self) -> list[Any]:
+        """Scaled at the start, and back at the end."""
+        if self.last_epoch == 0:
+            return self._scaled(self.factor)
+        return self._scaled(1 if self.last_epoch != self.total_iters else 1.0 / self.factor)
+
+    def _get_closed_form_lr(self) -> list[Any]:
+        return self._from_base(self.factor if self.last_epoch < self.total_iters else 1)
 
 
 class LinearLR(LRScheduler):
@@ -156,16 +224,31 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
+        if not 0 < start_factor <= 1:
+            raise ValueError(
+                "Starting multiplicative factor expected to be greater than 0 and less or equal to 1, "
+                f"not {start_factor}"
+            )
+        if not 0 <= end_factor <= 1:
+            raise ValueError(
+                f"Ending multiplicative factor expected to be between 0 and 1, not {end_factor}"
+            )
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        """The initial rate times the factor of this epoch."""
+    def get_lr(self) -> list[Any]:
+        """Scaled by the factor of this epoch over that of the epoch before."""
+        if self.last_epoch == 0:
+            return self._scaled(self.start_factor)
+        if self._is_initial or self.last_epoch > self.total_iters:
+            return self._scaled(1)
+        rise = self.end_factor - self.start_factor
+        before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise
+        return self._scaled(1 + rise / before)
+
+    def _get_closed_form_lr(self) -> list[Any]:
         done = min(self.last_epoch, self.total_iters) / self.total_iters
-        return [
-            rate * (self.start_factor + (self.end_factor - self.start_factor) * done)
-            for rate in self.base_lrs
-        ]
+        return self._from_base(self.start_factor + (self.end_factor - self.start_factor) * done)
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -177,10 +260,27 @@ class CosineAnnealingLR(LRScheduler):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
-        """The closed form."""
-        share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
+    def get_lr(self) -> list[Any]:
+        """What is above ``eta_min``, scaled by this epoch's share over the last one's."""
+        if self._is_initial:
+            return self._scaled(1)
+        if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # the last share was 0
+            first = 1 - self._share(1)
+            pairs = zip(self.optimizer.param_groups, self.base_lrs, strict=True)
+            return [group["lr"] + (rate - self.eta_min) * first for group, rate in pairs]
+        ratio = self._share(self.last_epoch) / self._share(self.last_epoch - 1)
+        return [
+            ratio * (group["lr"] - self.eta_min) + self.eta_min
+            for group in self.optimizer.param_groups
+        ]
+
+    def _get_closed_form_lr(self) -> list[Any]:
+        share = self._share(self.last_epoch)
         return [self.eta_min + (rate - self.eta_min) * share for rate in self.base_lrs]
+
+    def _share(self, epoch: int) -> float:
+        """How much of the way from ``eta_min`` to the rate is left at an epoch."""
+        return (1 + math.cos(math.pi * epoch / self.T_max)) / 2
 
 
 class LambdaLR(LRScheduler):
@@ -204,7 +304,7 @@ class LambdaLR(LRScheduler):
         """Everything but the optimizer and the functions, which the program gives again."""
         return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """The functions' values."""
         return [
             rate * f(self.last_epoch)
@@ -212,7 +312,7 @@ class LambdaLR(LRScheduler):
         ]
 
 
-class ReduceLROnPlateau:
+class ReduceLROnPlateau(LRScheduler):
     """The rate times ``factor`` when a metric has not improved for more than ``patience`` steps."""
 
     def __init__(
@@ -224,56 +324,65 @@ class ReduceLROnPlateau:
         threshold: float = 1e-4,
         threshold_mode: str = "rel",
         cooldown: int = 0,
-        min_lr: float = 0,
+        min_lr: float | Sequence[float] = 0,
         eps: float = 1e-8,
     ) -> None:
+        _check_optimizer(optimizer)
         if factor >= 1.0:
             raise ValueError("factor should be < 1.0")
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ValueError("mode is 'min' or 'max', threshold_mode is 'rel' or 'abs'")
+        groups = len(optimizer.param_groups)
+        listed = isinstance(min_lr, list | tuple)
+        self.default_min_lr = None if listed else min_lr
+        self.min_lrs: list[Any] = list(min_lr) if listed else [min_lr] * groups  # type: ignore[arg-type]
+        if len(self.min_lrs) != groups:
+            raise ValueError(f"expected {groups} min_lrs, got {len(self.min_lrs)}")
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.threshold_mode, self.cooldown = threshold, threshold_mode, cooldown
-        self.min_lr, self.eps = min_lr, eps
-        self.best = math.inf if mode == "min" else -math.inf
+        self.eps, self.best = eps, math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
+        self._last_lr = _rates(optimizer)
 
     def _is_better(self, a: float) -> bool:
-        margin = (
-            self.threshold * abs(self.best)
-            if self.threshold_mode == "rel" and math.isfinite(self.best)
-            else self.threshold
-        )
-        return a < self.best - margin if self.mode == "min" else a > self.best + margin
+        margin = self.threshold if self.mode == "max" else -self.threshold
+        limit = self.best * (1 + margin) if self.threshold_mode == "rel" else self.best + margin
+        return a > limit if self.mode == "max" else a < limit
 
-    def step(self, metrics: Any, epoch: int | None = None) -> None:
+    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Look at the metric and lower the rate if it is time."""
         current = float(metrics)
+        if epoch is not None:
+            _warn_of_epoch()
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(current):
             self.best, self.num_bad_epochs = current, 0
         else:
             self.num_bad_epochs += 1
-        if self.cooldown_counter > 0:
+        if self.in_cooldown:
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
             self._reduce()
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+        self._last_lr = _rates(self.optimizer)
+
+    @property
+    def in_cooldown(self) -> bool:
+        """Whether bad steps do not count yet, after the rate was lowered."""
+        return self.cooldown_counter > 0
 
     def _reduce(self) -> None:
-        for group in self.optimizer.param_groups:
-            new = max(group["lr"] * self.factor, self.min_lr)
-            if group["lr"] - new > self.eps:
-                group["lr"] = new
-
-    def get_last_lr(self) -> list[float]:
-        """The rates of the groups."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer."""
-        return {k: v for k, v in self.__dict__.items() if k != "optimizer"}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state dict."""
-        self.__dict__.update(state_dict)
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self.min_lrs):
+            if self.default_min_lr is None:
+                raise RuntimeError(
+                    f"the optimizer has {len(groups)} parameter groups, and there are {len(self.min_lrs)} min_lrs: "
+                    "set min_lrs again after a group was added"
+                )
+            self.min_lrs = [self.default_min_lr] * len(groups)
+        for group, least in zip(groups, self.min_lrs, strict=True):
+            rate = group["lr"].item() if isinstance(group["lr"], Tensor) else group["lr"]
+            new = max(rate * self.factor, least)
+            if rate - new > self.eps:
+                _set_rate(group, new)

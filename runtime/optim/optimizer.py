@@ -7,6 +7,7 @@ concretely, also while a trace is open, so that the first two calls of a compile
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -97,8 +98,7 @@ class Optimizer:
             raise TypeError(
                 "params should be an iterable of tensors or dicts, but it is one Tensor"
             )
-        if isinstance(params, set | frozenset):
-            raise TypeError("params should be in an order: give a list of tensors, not a set")
+        _check_ordered(params)
         self.defaults = defaults
         self.state: dict[Any, Any] = Watched()
         self.param_groups: Any = Groups()
@@ -112,8 +112,11 @@ class Optimizer:
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Add parameters with numbers of their own; what is left out comes from the defaults."""
+        if not isinstance(param_group, Mapping):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group).__name__}")
         given = dict(param_group)
         params = given["params"]
+        _check_ordered(params)
         params = [params] if isinstance(params, Tensor) else list(params)
         params = [p[1] if isinstance(p, tuple) else p for p in params]
         known = {id(p) for group in self.param_groups for p in dict.__getitem__(group, "params")}
@@ -126,7 +129,11 @@ class Optimizer:
                 raise ValueError("can't optimize a non-leaf Tensor")
             if id(p) in known:
                 raise ValueError("some parameters appear in more than one parameter group")
-            known.add(id(p))
+        if len({id(p) for p in params}) < len(params):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters: each is updated twice",
+                stacklevel=2,
+            )
         self.param_groups.append(ParamGroup({**self.defaults, **given, "params": params}))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -181,6 +188,25 @@ class Optimizer:
     def update(self, p: Tensor, grad: Tensor, group: Any, state: Any) -> None:
         """Write the new value of one parameter, and its state."""
         raise TypeError(f"{type(self).__name__} defines no update")
+
+    # ---- copies ----
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything in plain containers, parameters with their state as pairs: for ``copy`` and ``pickle``."""
+        plain = {k: v for k, v in self.__dict__.items() if k != "_watched"}
+        plain["state"] = [(p, dict(dict.items(s))) for p, s in dict.items(self.state)]
+        plain["param_groups"] = [
+            dict(dict.items(group)) for group in list.__iter__(self.param_groups)
+        ]
+        return plain
+
+    def __setstate__(self, plain: dict[str, Any]) -> None:
+        self.__dict__.update(plain)
+        self.state, self.param_groups = Watched(), Groups()
+        for p, entries in plain["state"]:
+            dict.__setitem__(self.state, p, Watched(entries))
+        list.extend(self.param_groups, map(ParamGroup, plain["param_groups"]))
+        bump()
 
     # ---- state dict ----
 
@@ -247,7 +273,17 @@ def _taken(value: Any, p: Tensor, key: str) -> Any:
     return out if key == "step" or not out.is_floating_point() else out.to(p.dtype)
 
 
+def _check_ordered(params: Any) -> None:
+    if isinstance(params, set | frozenset):
+        raise TypeError("params should be in an order: give a list of tensors, not a set")
+
+
 def check(what: str, value: Any, ok: Callable[[Any], bool]) -> None:
-    """ValueError for a number out of its range."""
-    if isinstance(value, int | float) and not ok(value):
+    """TypeError for what is no number, ValueError for a number out of its range."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"invalid {what}: a tensor of {value.numel()} elements, expected one")
+    elif not hasattr(value, "__float__"):
+        raise TypeError(f"invalid {what}: expected a number, not {type(value).__name__}")
+    elif not ok(value):
         raise ValueError(f"invalid {what}: {value}")

@@ -89,7 +89,7 @@ CASES = [(e, d) for e in EXAMPLES for d in (e.dtypes or (float32,)) if d in REAL
 OTHERS = [(e, d) for e, d in CASES if not isinstance(e.op, ElementwiseOp)]
 
 
-@pytest.mark.parametrize(("example", "dtype"), OTHERS, ids=[f"{e}-{d}" for e, d in OTHERS])
+@pytest.mark.parametrize(("example", "dtype"), OTHERS, ids=[f"{e}-{d.name}" for e, d in OTHERS])
 def test_examples(example, dtype):
     rng = np.random.default_rng(len(str(example)))
     if example.op.name == "cast" and example.attributes.get("dtype") not in REAL:

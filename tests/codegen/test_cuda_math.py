@@ -78,15 +78,15 @@ def functions_of(dtype: DType, n: int) -> Kernel:
         result = result_dtype(name, [dtype] * len(operands))
         outs.append(buffer(f"y_{name}", result, [n], role="out"))
         body.append(Store(f"y_{name}", (i,), Apply(name, operands, result)))
-    return Kernel(f"functions_{dtype}", (a, b, *outs), (), (Loop("i", n, tuple(body)),))
+    return Kernel(f"functions_{dtype.name}", (a, b, *outs), (), (Loop("i", n, tuple(body)),))
 
 
 def casts_of(source: DType, n: int) -> Kernel:
     """A kernel with an output for each other dtype."""
     x = buffer("x", source, [n], role="in")
-    outs = [buffer(f"y_{d}", d, [n], role="out") for d in REAL if d is not source]
+    outs = [buffer(f"y_{d.name}", d, [n], role="out") for d in REAL if d is not source]
     body = [Store(o.name, (poly("i"),), Apply("cast", (load(x, "i"),), o.dtype)) for o in outs]
-    return Kernel(f"casts_{source}", (x, *outs), (), (Loop("i", n, tuple(body)),))
+    return Kernel(f"casts_{source.name}", (x, *outs), (), (Loop("i", n, tuple(body)),))
 
 
 @pytest.mark.parametrize("dtype", WHOLE, ids=str)

@@ -76,7 +76,7 @@ def functions_of(dtype: DType, n: int, vector: bool, names: list[str]) -> Kernel
         result = result_dtype(name, [dtype] * len(operands))
         outs.append(buffer(f"y_{name}", result, [n], role="out"))
         body.append(Store(f"y_{name}", (i,), Apply(name, operands, result)))
-    return Kernel(f"functions_{dtype}", (a, b, *outs), (), loop_over(n, body, vector))
+    return Kernel(f"functions_{dtype.name}", (a, b, *outs), (), loop_over(n, body, vector))
 
 
 def results(kernel: Kernel, given: dict[str, np.ndarray], target) -> dict[str, np.ndarray]:
@@ -211,7 +211,7 @@ def test_casts(source, vector, target):
             values = np.concatenate([values, many, every])
     n, i = len(values), place(vector)
     x = buffer("x", source, [n], role="in")
-    outs = [buffer(f"y_{d}", d, [n], role="out") for d in REAL if d is not source]
+    outs = [buffer(f"y_{d.name}", d, [n], role="out") for d in REAL if d is not source]
     body = [Store(o.name, (i,), Apply("cast", (load(x, i),), o.dtype)) for o in outs]
     kernel = Kernel(f"casts_{source}", (x, *outs), (), loop_over(n, body, vector))
     some = values[:: 1 if n < 5000 else 97]

@@ -155,3 +155,13 @@ def test_random_numbers_are_uniform_and_normal() -> None:
     assert set(gm.randint(-2, 3, (500,)).tolist()) == {-2, -1, 0, 1, 2}
     gm.manual_seed(5)
     np.testing.assert_array_equal(gm.rand(20000).numpy(), u)
+
+
+def test_sizes_stay_sizes() -> None:
+    size, plain, listed = gm.ones(1, 2).shape, (3,), [3]
+    assert (size + plain, plain + size) == ((1, 2, 3), (3, 1, 2))
+    assert (size * 2, 2 * size[1:]) == ((1, 2, 1, 2), (2, 2))
+    for found in (size + plain, plain + size, size * 2, 2 * size):
+        assert type(found) is gm.Size
+    with pytest.raises(TypeError, match="list"):
+        size + listed

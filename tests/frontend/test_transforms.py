@@ -137,3 +137,22 @@ def test_bad_calls() -> None:
         grad(lambda x: (x * 2).sum())(gm.tensor([1, 2]))
     with pytest.raises(gm.GradError, match="float tensors, not float"):
         grad(lambda x: x * 2)(3.0)
+
+
+def test_which_arguments() -> None:
+    def f(a: gm.Tensor, b: gm.Tensor) -> gm.Tensor:
+        return (a * b * b).sum()
+
+    a, b = gm.ones(1), gm.ones(1) * 3
+    assert grad(f, argnums=-1)(a, b).tolist() == [6]
+    assert [g.tolist() for g in grad(f, argnums=(-1, 0))(a, b)] == [[6], [9]]
+    for wrong, error, words in (
+        (2, ValueError, "argument 2, and the function got 2 positional"),
+        ((0, -3), ValueError, "argument -3"),
+        ((0, -2), ValueError, "different arguments"),
+        ((), ValueError, "at least one"),
+        (1.0, TypeError, "an int or a tuple of ints"),
+        ((0.0,), TypeError, "an int or a tuple of ints"),
+    ):
+        with pytest.raises(error, match=words):
+            grad(f, argnums=wrong)(a, b)

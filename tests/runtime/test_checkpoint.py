@@ -333,3 +333,49 @@ def test_nothing_is_imported_or_compiled_while_loading() -> None:
     assert seen == []
     with pytest.raises(RuntimeError, match="no CUDA device"):
         gm.load(data, map_location="cuda")
+
+
+def test_kinds_of_containers_come_back(tmp_path: Path) -> None:
+    kept = {"net": nn.Linear(1, 1).state_dict(), "shape": gm.ones(2, 3).shape, "plain": (2, {3})}
+    gm.save(kept, tmp_path / "f")
+    found = gm.load(tmp_path / "f")
+    assert type(found["net"]) is OrderedDict and list(found["net"]) == ["weight", "bias"]
+    assert type(found["shape"]) is gm.Size and found["shape"] == (2, 3)
+    assert type(found) is dict and found["plain"] == (2, {3})
+
+
+def test_a_part_shares_memory_with_the_whole_again(tmp_path: Path) -> None:
+    for dtype in (gm.float32, gm.bfloat16, gm.complex64, gm.bool):
+        x = gm.tensor([[1, 0, 1], [0, 1, 1], [0, 0, 1]]).to(dtype)
+        kept = {"part": x[1:], "columns": x.t()[1:], "all": x, "flat": x.view(9), "own": x.clone()}
+        gm.save(kept, tmp_path / "f")
+        found = gm.load(tmp_path / "f")
+        assert all(gm.equal(found[k], v) and found[k].dtype is dtype for k, v in kept.items())
+        assert found["columns"].stride() == (1, 3)
+        found["all"][1, 1] = 0
+        same = found["part"][0, 1], found["columns"][0, 1], found["flat"][4]
+        assert [t.item() for t in same] == [0, 0, 0]
+        assert found["own"][1, 1].item() != 0
+
+
+def test_memory_that_only_overlaps_is_stored_twice(tmp_path: Path) -> None:
+    x = gm.arange(6)
+    gm.save([x[:4], x[2:], x[:1].expand(2)], tmp_path / "f")
+    assert [t.tolist() for t in gm.load(tmp_path / "f")] == [[0, 1, 2, 3], [2, 3, 4, 5], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        ["x", 8, [2], [4]], ["x", 0, [1 << 40], [0]], ["x", -4, [1], [4]], ["x", 0, [4], [8]], ["x", 2, [1], [4]],
+        ["x", 0, [2], [1]], ["y", 0, [1], [4]], ["x", 0, [1, 1], [4]], ["v", 0, [1], [4]], ["x", 0, [1.5], [4]], 3,
+        ["x", 0, [1], [1 << 80]],
+    ],
+)  # fmt: skip
+def test_a_view_that_leaves_its_memory_is_refused(view: Any) -> None:
+    about = {"structure": {"tensor": "v", "leaf": ""}, "complex": [], "views": {"v": view}}
+    header: dict[str, Any] = {"__metadata__": {"gristmill": json.dumps(about)}}
+    header["x"] = {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}
+    text = json.dumps(header).encode()
+    with pytest.raises(FileError, match="damaged"):
+        gm.load(io.BytesIO(struct.pack("<Q", len(text)) + text + bytes(12)))

@@ -217,6 +217,12 @@ def test_random_split() -> None:
         random_split(data, [3, 3])
 
 
+def test_an_empty_part_of_a_split() -> None:
+    with pytest.warns(UserWarning, match="index 1 is empty"):
+        assert [len(part) for part in random_split(range(3), [3, 0])] == [3, 0]
+    assert list(DataLoader(Subset(range(3), []))) == []
+
+
 def test_samplers() -> None:
     assert sorted(RandomSampler(range(5), generator=seeded())) == list(range(5))
     long = list(RandomSampler(range(3), num_samples=7, generator=seeded()))
@@ -250,6 +256,22 @@ def test_weighted_sampler() -> None:
         (lambda d: WeightedRandomSampler([-1.0, 2.0], 1), ValueError, "not negative"),
         (lambda d: WeightedRandomSampler([0.0], 1), ValueError, "above 0"),
         (lambda d: WeightedRandomSampler([1.0, 0.0], 2, False), ValueError, "without replacement"),
+        (lambda d: WeightedRandomSampler([[1.0, 2.0]], 1), ValueError, r"shape \(1, 2\)"),
+        (lambda d: WeightedRandomSampler([1.0], True), ValueError, "num_samples=True"),
+        (lambda d: WeightedRandomSampler([1.0], 1, 3), ValueError, "replacement=3"),
+        (lambda d: RandomSampler(d, num_samples=1.5), ValueError, "num_samples=1.5"),
+        (lambda d: RandomSampler(d, replacement=3), TypeError, "replacement=3"),
+        (lambda d: DataLoader(Subset(d, []), shuffle=True), ValueError, "num_samples=0"),
+        (lambda d: BatchSampler(range(4), 2, 3), ValueError, "drop_last=3"),
+        (lambda d: DataLoader(d, timeout=-1), ValueError, "timeout"),
+        (lambda d: DataLoader(d, prefetch_factor=2), ValueError, "prefetch_factor.*num_workers"),
+        (lambda d: DataLoader(d, num_workers=1, prefetch_factor=0), ValueError, "positive, not 0"),
+        (lambda d: DataLoader(d, persistent_workers=True), ValueError, "persistent_workers"),
+        (lambda d: setattr(DataLoader(d), "batch_size", 2), ValueError, "batch_size attribute"),
+        (lambda d: random_split(d, [0.5, 0.6]), ValueError, "1.1, does not equal .* 3"),
+        (lambda d: random_split(d, [-0.5, 1.5]), ValueError, "index 0 is not at least 0"),
+        (lambda d: random_split(d, [1.5, 1.5]), TypeError, "float"),
+        (lambda d: Dataset()[0], NotImplementedError, "__getitem__"),
     ],
 )
 def test_what_is_refused(make: Any, error: type[Exception], words: str) -> None:

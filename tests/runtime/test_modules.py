@@ -416,3 +416,20 @@ def test_cuda_door() -> None:
     assert nn.Linear(1, 1).to(device).weight.device == device
     with pytest.raises(RuntimeError, match="no CUDA device"):
         gm.cuda.synchronize()
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda: nn.Module()(3), NotImplementedError, r'\[Module\] is missing .* "forward"'),
+        (lambda: nn.ModuleList()(3), NotImplementedError, r"\[ModuleList\]"),
+        (lambda: nn.Sequential(nn.ReLU()).insert(5, nn.ReLU()), IndexError, "index 5 .* 1 modules"),
+        (lambda: nn.Sequential(nn.ReLU()).insert(-2, nn.ReLU()), IndexError, "index -2"),
+        (lambda: nn.Sequential().insert(0, 3), TypeError, "expected a Module, not int"),
+        (lambda: nn.Dropout(float("nan")), ValueError, "but got nan"),
+        (lambda: nn.ModuleList([nn.ReLU()])["a"], TypeError, "'str' object"),
+    ],
+)
+def test_what_containers_refuse(call: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()

@@ -271,12 +271,32 @@ LEAF = gm.zeros(1, requires_grad=True)
         (lambda: optim.Adam([LEAF], lr=float("nan")), ValueError, "learning rate"),
         (lambda: optim.Adam([LEAF], betas=(0.9, 1.0)), ValueError, "index 1: 1.0"),
         (lambda: optim.AdamW([LEAF], eps=-1e-8), ValueError, "epsilon"),
+        (
+            lambda: optim.SGD([LEAF], lr="0.1"),
+            TypeError,
+            "learning rate: expected a number, not str",
+        ),
+        (lambda: optim.Adam([LEAF], lr=None), TypeError, "not NoneType"),
+        (lambda: optim.SGD([LEAF], lr=gm.ones(2)), ValueError, "2 elements"),
+        (lambda: optim.SGD([LEAF], momentum="a"), TypeError, "momentum value"),
+        (lambda: optim.SGD([{"params": {LEAF}}]), TypeError, "not a set"),
+        (lambda: optim.SGD([LEAF]).add_param_group([LEAF]), TypeError, "must be a dict.* list"),
+        (lambda: optim.SGD([{"params": [LEAF]}, LEAF]), TypeError, "must be a dict.* Tensor"),
         (lambda: optim.lr_scheduler.StepLR(LEAF, 3), TypeError, "not an Optimizer"),
     ],
 )
 def test_what_is_refused(make: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         make()
+
+
+def test_the_same_parameter_twice_is_updated_twice() -> None:
+    p = gm.tensor([1.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="duplicate parameters"):
+        opt = optim.SGD([p, p], lr=0.25)
+    p.grad = gm.ones(1)
+    opt.step()
+    assert p.tolist() == [0.5]
 
 
 # ---- in a trace ----
