@@ -16,7 +16,7 @@ from .. import eager, numbers
 from ..layout import elementwise_strides
 from ..state import state
 from ..tensor import Tensor, value_of, wrap
-from .arguments import as_operand, axes_of, axis_of, shape_of, tensor_of  # noqa: F401
+from .arguments import as_operand, tensor_of
 
 Operand = Any
 
