@@ -13,7 +13,8 @@ from ..ir.graph import Value, current
 from ..ir.op import OPS
 from ..ir.source import caller, explain
 from .functions import arithmetic
-from .functions.operands import append, as_operand, bring, stretch
+from .functions.arguments import as_operand, fitting
+from .functions.operands import append, bring, stretch
 from .state import state
 from .storage import Stamp, Storage, settle
 from .tensor import Tensor, base_value, grad_mode, value_of
@@ -97,6 +98,8 @@ def assign(t: Tensor, source: Any) -> Tensor:
             raise ShapeError(
                 explain(f"in place: {source._type} does not broadcast to {t._type}", caller())
             ) from None
+    else:
+        source = fitting(source, t.dtype, "in place")
     value = (
         bring(source, t.dtype, t._type.shape)
         if isinstance(source, Tensor)
@@ -195,6 +198,8 @@ METHODS = {
         "bitwise_or",
         "bitwise_xor",
         "bitwise_not",
+        "bitwise_left_shift",
+        "bitwise_right_shift",
         "logical_and",
         "logical_or",
         "logical_not",

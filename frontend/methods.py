@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..ir.dtypes import (
     DType,
     bfloat16,
     bool_,
     complex64,
     complex128,
+    default_float,
     float16,
     float32,
     float64,
@@ -21,13 +20,16 @@ from ..ir.dtypes import (
     int64,
     uint8,
 )
+from ..ir.errors import DTypeError
 from ..ir.source import caller, explain
 from . import copies, inplace, random
 from .autograd import backward
 from .device import Device
 from .device import device as device_of
 from .functions import arithmetic, indexing, linalg, nn, reduction, shape
+from .functions.arguments import axis_of, is_operand, is_python_type, named_dtype, tensor_of
 from .show import represent
+from .state import state
 from .tensor import Tensor
 
 
@@ -41,19 +43,37 @@ def to(
 ) -> Tensor:
     """The tensor in another dtype and/or on another device: ``to(dtype)``, ``to(device)``, ``to(other)``.
 
-    Returns ``self`` where nothing changes, unless ``copy``. ``non_blocking`` has no meaning on the CPU.
+    After these ``non_blocking`` and ``copy`` may follow. Returns ``self`` where nothing changes, unless ``copy``.
+    ``non_blocking`` has no meaning on the CPU.
     """
-    for arg in args:
-        if isinstance(arg, Tensor):
-            dtype, device = arg.dtype, arg.device
-        elif isinstance(arg, DType) or arg in (float, int, bool, complex):
-            dtype = arg
-        elif isinstance(arg, Device | str | int) and not isinstance(arg, bool):
-            device = arg
+    rest = list(args)
+    if rest and isinstance(rest[0], Tensor):
+        dtype, device = rest[0].dtype, rest.pop(0).device
+    elif rest and _is_dtype(rest[0]):
+        dtype = rest.pop(0)
+    elif rest and _is_device(rest[0]):
+        device = rest.pop(0)
+        if rest and (rest[0] is None or _is_dtype(rest[0])):
+            dtype = rest.pop(0)
+    flags = rest[:2]
+    if rest != flags or not all(isinstance(x, bool) for x in flags):
+        given = ", ".join(type(x).__name__ for x in args)
+        raise TypeError(
+            explain(f"to: takes a dtype, a device or a tensor, not ({given})", caller())
+        )
+    copy = flags[1] if len(flags) == 2 else copy
     if device is not None:
         device_of(device)
-    out = self if dtype is None else arithmetic.to(self, arithmetic.named_dtype(dtype))
+    out = self if dtype is None else arithmetic.to(self, named_dtype(dtype))
     return shape.clone(out) if copy and out is self else out
+
+
+def _is_dtype(x: Any) -> bool:
+    return isinstance(x, DType) or is_python_type(x)
+
+
+def _is_device(x: Any) -> bool:
+    return x is None or (isinstance(x, Device | str | int) and not isinstance(x, bool))
 
 
 def cpu(self: Tensor) -> Tensor:
@@ -80,13 +100,45 @@ def _converter(dtype: DType) -> Any:
     return convert
 
 
+def formatted(self: Tensor, spec: str) -> str:
+    """``f"{x:.2f}"``: of a 0-d tensor as its number, of others (without a format) as ``repr``."""
+    trace = state.trace
+    known = self._storage.owner is None if trace is None else trace.holds_concrete(self)
+    if not self._type.shape and (spec or known):
+        return format(self.item(), spec)
+    if spec:
+        raise TypeError(explain(f"only a 0-d tensor takes a format, not {self._type}", caller()))
+    return repr(self)
+
+
 def contains(self: Tensor, element: Any) -> bool:
     """Whether some element equals ``element``."""
     return bool(reduction.any(arithmetic.eq(self, element)))
 
 
+def size(self: Tensor, dim: int | None = None) -> Any:
+    """The shape, or one size of it."""
+    return self.shape if dim is None else self.shape[_own(dim, self, "size")]
+
+
+def stride(self: Tensor, dim: int | None = None) -> Any:
+    """The steps between neighbours in elements, of all dimensions or one."""
+    strides = tuple(self._strides)
+    return strides if dim is None else strides[_own(dim, self, "stride")]
+
+
+def _own(dim: int, x: Tensor, name: str) -> int:
+    return axis_of(dim, x.ndim, name, scalar=False)
+
+
+def split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views along ``dim``: of one size each (the last may be shorter), or of the sizes of a list."""
+    return shape.split(self, split_size, dim)
+
+
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and elements."""
+    input, other = tensor_of(input, "equal"), tensor_of(other, "equal", "other")
     if input._type.shape != other._type.shape:
         return False
     return bool(reduction.all(arithmetic.eq(input, other)))
@@ -95,8 +147,22 @@ def equal(input: Tensor, other: Tensor) -> bool:
 def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
-    """Whether ``|input - other| <= atol + rtol * |other|`` everywhere."""
-    return bool(np.allclose(input.detach().numpy(), other.detach().numpy(), rtol, atol, equal_nan))
+    """Whether ``|input - other| <= atol + rtol * |other|`` everywhere, computed in their dtype (integers as floats)."""
+    input, other = tensor_of(input, "allclose"), tensor_of(other, "allclose", "other")
+    if input.dtype is not other.dtype:
+        raise DTypeError(
+            explain(f"allclose: dtypes differ: {input._type} and {other._type}", caller())
+        )
+    close = arithmetic.eq(input, other)
+    if equal_nan:
+        both = arithmetic.bitwise_and(arithmetic.isnan(input), arithmetic.isnan(other))
+        close = arithmetic.bitwise_or(close, both)
+    if input.dtype.kind in "biu":
+        input, other = (arithmetic.to(x, default_float()) for x in (input, other))
+    allowed = reduction.magnitude(other * rtol) + atol
+    apart = reduction.magnitude(input - other)
+    near = arithmetic.bitwise_and(arithmetic.isfinite(apart), apart <= allowed)
+    return bool(reduction.all(arithmetic.bitwise_or(close, near)))
 
 
 def retain_grad(self: Tensor) -> None:
@@ -115,20 +181,25 @@ def _flipped(function: Any) -> Any:
     return lambda self, other: function(other, self)
 
 
-def _kwargs_named(function: Any) -> Any:
-    """A reduction that also takes NumPy's names axis and keepdims."""
+def _compared(function: Any) -> Any:
+    """An operator that leaves it to Python to compare a tensor with what is no number: ``x == None`` is False."""
 
-    def method(
-        self: Tensor, *args: Any, axis: Any = None, keepdims: bool | None = None, **kwargs: Any
-    ) -> Any:
-        if axis is not None:
-            kwargs["dim"] = axis
-        if keepdims is not None:
-            kwargs["keepdim"] = keepdims
-        return function(self, *args, **kwargs)
+    def method(self: Tensor, other: Any) -> Any:
+        return function(self, other) if is_operand(other) else NotImplemented
 
-    method.__name__, method.__doc__ = function.__name__, function.__doc__
     return method
+
+
+def _reversed(self: Tensor) -> Tensor:
+    """``reversed(x)``: the first dimension in reverse order."""
+    return shape.flip(self, 0)
+
+
+def _positive(self: Tensor) -> Tensor:
+    """``+x``: the tensor itself; of bools an error."""
+    if self.dtype is bool_:
+        raise DTypeError(explain("+x: bools have no sign", caller()))
+    return self
 
 
 def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
@@ -167,8 +238,9 @@ OPERATORS = {
     "__rmatmul__": _flipped(linalg.matmul),
     "__neg__": arithmetic.neg,
     "__abs__": arithmetic.abs,
-    "__eq__": arithmetic.eq,
-    "__ne__": arithmetic.ne,
+    "__pos__": _positive,
+    "__eq__": _compared(arithmetic.eq),
+    "__ne__": _compared(arithmetic.ne),
     "__lt__": arithmetic.lt,
     "__le__": arithmetic.le,
     "__gt__": arithmetic.gt,
@@ -181,19 +253,30 @@ OPERATORS = {
     "__rxor__": arithmetic.bitwise_xor,
     "__invert__": arithmetic.bitwise_not,
     "__lshift__": arithmetic.bitwise_left_shift,
+    "__rlshift__": _flipped(arithmetic.bitwise_left_shift),
     "__rshift__": arithmetic.bitwise_right_shift,
+    "__rrshift__": _flipped(arithmetic.bitwise_right_shift),
     "__iadd__": inplace.METHODS["add_"],
     "__isub__": inplace.METHODS["sub_"],
     "__imul__": inplace.METHODS["mul_"],
     "__itruediv__": inplace.METHODS["div_"],
+    "__ifloordiv__": inplace.METHODS["floor_divide_"],
+    "__imod__": inplace.METHODS["remainder_"],
     "__ipow__": inplace.METHODS["pow_"],
+    "__iand__": inplace.METHODS["bitwise_and_"],
+    "__ior__": inplace.METHODS["bitwise_or_"],
+    "__ixor__": inplace.METHODS["bitwise_xor_"],
+    "__ilshift__": inplace.METHODS["bitwise_left_shift_"],
+    "__irshift__": inplace.METHODS["bitwise_right_shift_"],
     "__getitem__": indexing.get_item,
     "__setitem__": indexing.set_item,
     "__repr__": represent,
     "__copy__": copies.shallow,
     "__deepcopy__": copies.deepcopy,
     "__reduce_ex__": copies.reduce,
+    "__format__": formatted,
     "__contains__": contains,
+    "__reversed__": _reversed,
 }
 
 ARITHMETIC = (
@@ -282,7 +365,6 @@ SHAPES = (
     "broadcast_to",
     "narrow",
     "select",
-    "split",
     "chunk",
     "unbind",
     "repeat",
@@ -314,6 +396,9 @@ ALIASES = {
     "softmax": nn.softmax,
     "log_softmax": nn.log_softmax,
     "where": lambda self, condition, other: arithmetic.where(condition, self, other),
+    "split": split,
+    "size": size,
+    "stride": stride,
     "to": to,
     "cpu": cpu,
     "cuda": cuda,
@@ -346,7 +431,7 @@ CONVERSIONS = {
 def attach() -> None:
     """Give Tensor its methods."""
     table: dict[str, Any] = {n: getattr(arithmetic, n) for n in ARITHMETIC}
-    table |= {n: _kwargs_named(getattr(reduction, n)) for n in REDUCTIONS}
+    table |= {n: getattr(reduction, n) for n in REDUCTIONS}
     table |= {n: getattr(shape, n) for n in SHAPES}
     table |= {n: _converter(d) for n, d in CONVERSIONS.items()}
     for name, method in {**table, **ALIASES, **inplace.METHODS, **OPERATORS}.items():

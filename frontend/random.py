@@ -24,8 +24,17 @@ from ..ir.source import caller, explain
 from . import inplace
 from .device import device as device_of
 from .functions import arithmetic
+from .functions.arguments import (
+    bounds_of,
+    fitting,
+    integer_of,
+    named_dtype,
+    of_size,
+    of_tensor,
+    shape_of,
+)
 from .functions.creation import finish
-from .functions.operands import append, full, shape_of
+from .functions.operands import append, full
 from .state import state
 from .storage import from_array
 from .tensor import Tensor, value_of, wrap
@@ -115,7 +124,7 @@ def set_rng_state(new_state: Tensor) -> None:
 
 
 def _float(dtype: Any) -> DType:
-    found = arithmetic.named_dtype(dtype) if dtype is not None else dtypes.default_float()
+    found = named_dtype(dtype) if dtype is not None else dtypes.default_float()
     if not found.is_floating_point:
         raise DTypeError(
             explain(
@@ -132,6 +141,7 @@ def _uniform(generator: Generator | None, shape: Shape, dtype: DType) -> Value:
     return uniform(before, shape, dtype)
 
 
+@of_size
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -140,14 +150,18 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Numbers in [0, 1), all equally likely."""
-    return finish(wrap(_uniform(generator, shape_of(size), _float(dtype))), device, requires_grad)
+    return finish(
+        wrap(_uniform(generator, shape_of(size, "rand"), _float(dtype))), device, requires_grad
+    )
 
 
+@of_tensor
 def rand_like(input: Tensor, *, dtype: Any = None) -> Tensor:
     """As ``rand``, in the shape and dtype of another tensor."""
     return rand(input._type.shape, dtype=dtype or input.dtype)
 
 
+@of_size
 def randn(
     *size: Any,
     generator: Generator | None = None,
@@ -156,7 +170,7 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Numbers of mean 0 and variance 1, normally distributed. Source: Box and Muller, 1958."""
-    found, shape = _float(dtype), shape_of(size)
+    found, shape = _float(dtype), shape_of(size, "randn")
     wide = float64 if found is float64 else float32
     radius = 1 - _uniform(generator, shape, wide)
     angle = _uniform(generator, shape, wide) * (2 * math.pi)
@@ -164,6 +178,7 @@ def randn(
     return finish(arithmetic.to(wrap(out), found), device, requires_grad)
 
 
+@of_tensor
 def randn_like(input: Tensor, *, dtype: Any = None) -> Tensor:
     """As ``randn``, in the shape and dtype of another tensor."""
     return randn(input._type.shape, dtype=dtype or input.dtype)
@@ -182,10 +197,14 @@ def randint(
     """Integers from ``low`` (0 if left out) to ``high - 1``: ``randint(10, (3,))``, ``randint(5, 10, (3,))``."""
     if size is None:
         low, high, size = 0, low, high
-    low, high = int(low), int(high)
+    low, high = integer_of(low, "randint", "low"), integer_of(high, "randint", "high")
     if high <= low:
         raise ValueError(explain(f"randint: high ({high}) must be above low ({low})", caller()))
-    shape = shape_of((size,) if isinstance(size, tuple | list) else ((size,),))
+    found = named_dtype(dtype) if dtype is not None else int64
+    least, greatest = bounds_of(found) if found.kind in "iu" else (low, high)
+    if not (0 if found.kind == "u" else least) <= low < high <= greatest + 1:
+        raise RuntimeError(explain(f"randint: {found!r} cannot hold {low} to {high - 1}", caller()))
+    shape = shape_of((size,) if isinstance(size, tuple | list) else ((size,),), "randint")
     before = (generator or default_generator).draw(shape)
     span = high - low
     if span <= 2**31:
@@ -195,7 +214,6 @@ def randint(
         bits = append(OPS["random_bits"], before, shape=shape, bits=64)
         positive = append(OPS["bitwise_and"], bits, full(2**63 - 1, int64, shape))
         scaled = append(OPS["remainder"], positive, full(span, int64, shape))
-    found = arithmetic.named_dtype(dtype) if dtype is not None else int64
     return finish(
         arithmetic.to(wrap(scaled + full(low, int64, shape)), found), device, requires_grad
     )
@@ -210,17 +228,17 @@ def randperm(
     requires_grad: bool = False,
 ) -> Tensor:
     """The integers 0 .. n - 1 in random order: places of sorted 64-bit draws."""
-    shape = shape_of((n,))
+    shape = shape_of((n,), "randperm")
+    found = named_dtype(dtype) if dtype is not None else int64
+    if type(shape[0]) is int and shape[0]:
+        fitting(shape[0] - 1, found, "randperm")
     before = (generator or default_generator).draw(shape)
     bits = append(OPS["random_bits"], before, shape=shape, bits=64)
     out = wrap(append(OPS["argsort"], bits, axis=0, descending=False))
-    return finish(
-        arithmetic.to(out, arithmetic.named_dtype(dtype) if dtype is not None else int64),
-        device,
-        requires_grad,
-    )
+    return finish(arithmetic.to(out, found), device, requires_grad)
 
 
+@of_tensor
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that each element states, else 0.
 

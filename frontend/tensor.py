@@ -123,10 +123,6 @@ class Tensor:
             return Size([n if type(n) is int else state.trace.size(n) for n in shape])
         return Size(shape)
 
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or one size of it."""
-        return self.shape if dim is None else self.shape[dim]
-
     @property
     def ndim(self) -> int:
         """The number of dimensions."""
@@ -145,11 +141,6 @@ class Tensor:
     def element_size(self) -> int:
         """Bytes of one element."""
         return self.dtype.itemsize
-
-    def stride(self, dim: int | None = None) -> Any:
-        """The steps between neighbours in elements, of all dimensions or one."""
-        strides = tuple(self._strides)
-        return strides if dim is None else strides[dim]
 
     def storage_offset(self) -> Any:
         """Where in its storage the first element lies, in elements."""
@@ -267,10 +258,6 @@ class Tensor:
             raise TypeError(f"only integer tensors can be an index, not {self.dtype!r}")
         return int(one)
 
-    def __format__(self, spec: str) -> str:
-        if self._type.shape or (state.trace is not None and not spec):
-            return object.__format__(self, spec)
-        return format(self.item(), spec)
 
     # ---- gradients ----
 

@@ -6,21 +6,21 @@ import math
 from typing import Any
 
 from ...ir import dtypes
-from ...ir.dtypes import DType, bool_, by_name
+from ...ir.dtypes import DType, bool_
 from ...ir.errors import DTypeError
 from ...ir.op import OPS
 from ...ir.source import caller, explain
 from ..tensor import Tensor, value_of, wrap
+from .arguments import as_operand, named_dtype, of_tensor, tensor_of
 from .operands import (
     append,
-    as_operand,
     bring,
     cast,
     common_dtype,
     common_shape,
     elementwise,
+    full,
     strides_of,
-    tensor_of,
     unary,
 )
 
@@ -29,22 +29,45 @@ Number = Any
 
 def add(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
     """``input + alpha * other``."""
-    return elementwise(
-        OPS["add"], input, other if type(alpha) is int and alpha == 1 else mul(other, alpha)
-    )
+    return elementwise(OPS["add"], input, _times("add", input, other, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: Number = 1) -> Tensor:
     """``input - alpha * other``; of bools it is an error, as in PyTorch."""
-    return elementwise(
-        OPS["sub"], input, other if type(alpha) is int and alpha == 1 else mul(other, alpha)
-    )
+    if is_bool(input) or is_bool(other):
+        raise DTypeError(
+            explain(
+                "sub: bools have no difference", caller(), "invert a mask with ~, compare with ^"
+            )
+        )
+    return elementwise(OPS["sub"], input, _times("sub", input, other, alpha))
 
 
-def mul(input: Any, other: Any) -> Any:
+def is_bool(x: Any) -> bool:
+    """Whether a tensor or number is a bool."""
+    return x.dtype is bool_ if isinstance(x, Tensor) else isinstance(x, bool)
+
+
+def _times(name: str, input: Any, other: Any, alpha: Number) -> Any:
+    """``alpha * other`` in the type of the result; integers take no float ``alpha``, only bools a bool."""
+    if type(alpha) is int and alpha == 1:
+        return other
+    input, other = as_operand(input, f"{name}: input"), as_operand(other, f"{name}: other")
+    dtype = common_dtype((input, other))
+    if (isinstance(alpha, float) and dtype.kind in "biu") or (
+        isinstance(alpha, bool) and dtype is not bool_
+    ):
+        raise DTypeError(
+            explain(
+                f"{name}: the result is {dtype!r}: alpha cannot be {type(alpha).__name__}", caller()
+            )
+        )
+    scaled = to(other, dtype) if isinstance(other, Tensor) else other
+    return elementwise(OPS["mul"], scaled, bool(alpha) if dtype is bool_ else alpha)
+
+
+def mul(input: Any, other: Any) -> Tensor:
     """``input * other``."""
-    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        return input * other
     return elementwise(OPS["mul"], input, other)
 
 
@@ -55,10 +78,6 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """
     if rounding_mode == "floor":
         return floor_divide(input, other)
-    operands = (as_operand(input), as_operand(other))
-    dtype, shape = common_dtype(operands), common_shape("div", operands)
-    whole = dtype if dtype.kind in "biu" else None
-    values = [bring(x, dtypes.default_float() if whole else dtype, shape) for x in operands]
     if rounding_mode not in (None, "trunc"):
         raise ValueError(
             explain(
@@ -66,10 +85,13 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
                 caller(),
             )
         )
-    if rounding_mode and whole:
-        return _truncated(operands, whole, shape)
-    out = append(OPS["div"], *values)
-    return wrap(append(OPS["trunc"], out) if rounding_mode else out, strides_of(operands, shape))
+    if rounding_mode is None:
+        return elementwise(OPS["div"], input, other, least=dtypes.default_float())
+    operands = (as_operand(input, "div: input"), as_operand(other, "div: other"))
+    dtype = common_dtype(operands)
+    if dtype.kind in "biu":
+        return _truncated(operands, dtype, common_shape("div", operands))
+    return trunc(elementwise(OPS["div"], *operands))
 
 
 def _truncated(operands: Any, dtype: DType, shape: Any) -> Tensor:
@@ -98,53 +120,61 @@ def remainder(input: Any, other: Any) -> Tensor:
 def pow(input: Any, exponent: Any) -> Tensor:
     """``input ** exponent``; exponents 2 and 0.5 of a tensor are a product and a square root."""
     if isinstance(input, Tensor) and type(exponent) in (int, float):
-        if exponent == 2:
-            return mul(input, input)  # type: ignore[no-any-return]
         if exponent == 0.5 and input.dtype.is_floating_point:
             return sqrt(input)
-        if exponent == 1:
-            return elementwise(OPS["mul"], input, 1)
+        if exponent in (1, 2):
+            base = to(input, common_dtype((input, exponent)))
+            return mul(base, base if exponent == 2 else 1)
     return elementwise(OPS["pow"], input, exponent)
 
 
 neg, abs, conj = unary("neg"), unary("abs"), unary("conj")
-floor, ceil, trunc, round = (unary(n) for n in ("floor", "ceil", "trunc", "round"))
+floor, ceil, trunc, round = (
+    unary(n, of_whole="alias") for n in ("floor", "ceil", "trunc", "round")
+)
 exp, log, sqrt, sin, cos = (unary(n, to_float=True) for n in ("exp", "log", "sqrt", "sin", "cos"))
 tanh, sigmoid, erf = (unary(n, to_float=True) for n in ("tanh", "sigmoid", "erf"))
 relu = unary("relu")
 
 
 def square(input: Tensor) -> Tensor:
-    """``input * input``."""
-    return mul(input, input)  # type: ignore[no-any-return]
+    """``input * input``; of bools as int64."""
+    return pow(tensor_of(input, "square"), 2)
 
 
+@of_tensor
 def reciprocal(input: Tensor) -> Tensor:
     """``1 / input``."""
     return div(1, input)
 
 
+@of_tensor
 def rsqrt(input: Tensor) -> Tensor:
     """``1 / sqrt(input)``."""
     return div(1, sqrt(input))
 
 
+@of_tensor
 def log2(input: Tensor) -> Tensor:
     """The logarithm to base 2."""
     return div(log(input), math.log(2))
 
 
+@of_tensor
 def log10(input: Tensor) -> Tensor:
     """The logarithm to base 10."""
     return div(log(input), math.log(10))
 
 
+@of_tensor
 def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1; 0 for NaN."""
-    zero = mul(input, 0) if input.dtype.kind == "c" else None
-    if zero is not None:
+    """-1, 0 or 1; 0 for NaN. A bool is its own sign."""
+    if input.dtype.kind == "c":
         raise DTypeError(explain("sign: complex numbers have none", caller()))
-    return sub(to(gt(input, 0), input.dtype), to(lt(input, 0), input.dtype))
+    positive = gt(input, 0)
+    if input.dtype is bool_:
+        return positive  # type: ignore[no-any-return]
+    return sub(to(positive, input.dtype), to(lt(input, 0), input.dtype))
 
 
 def maximum(input: Any, other: Any) -> Tensor:
@@ -157,19 +187,29 @@ def minimum(input: Any, other: Any) -> Tensor:
     return elementwise(OPS["minimum"], input, other)
 
 
+@of_tensor
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """``input`` held between ``min`` and ``max`` (numbers or tensors; one may be None).
 
-    The derivative is 1 inside and at the ends.
+    The derivative is 1 inside and at the ends; a bound that is NaN makes NaN.
     """
     if min is None and max is None:
         raise ValueError(explain("clamp: at least one of min and max must be given", caller()))
     out = input
     if min is not None:
-        out = where(lt(out, min), min, out)
+        out = _bounded(out, as_operand(min, "clamp: min"), lt)
     if max is not None:
-        out = where(gt(out, max), max, out)
+        out = _bounded(out, as_operand(max, "clamp: max"), gt)
     return out
+
+
+def _bounded(x: Tensor, bound: Any, is_outside: Any) -> Tensor:
+    if not isinstance(bound, Tensor) and bound != bound:
+        bound = wrap(full(bound, common_dtype((x, bound)), ()))
+    outside = is_outside(x, bound)
+    if isinstance(bound, Tensor) and bound.dtype.is_floating_point:
+        outside = bitwise_or(outside, ne(bound, bound))
+    return where(outside, bound, x)
 
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
@@ -181,8 +221,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
                 caller(),
             )
         )
-    condition = tensor_of(condition, "where")
-    pair = (as_operand(input), as_operand(other))
+    condition = mask_of(condition, "where", "condition")
+    pair = (as_operand(input, "where: input"), as_operand(other, "where: other"))
     dtype = common_dtype(pair)
     shape = common_shape("where", (condition, *pair))
     chosen = bring(condition, bool_, shape)
@@ -190,6 +230,20 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Tensor:
         append(OPS["select"], chosen, *(bring(x, dtype, shape) for x in pair)),
         strides_of((condition, *pair), shape),
     )
+
+
+def mask_of(x: Any, name: str, argument: str) -> Tensor:
+    """A tensor of bools; DTypeError for any other type."""
+    mask = tensor_of(x, name, argument)
+    if mask.dtype is not bool_:
+        raise DTypeError(
+            explain(
+                f"{name}: {argument} must be bool, not {mask._type}",
+                caller(),
+                "compare it: x != 0, or convert it with .bool()",
+            )
+        )
+    return mask
 
 
 def _comparison(name: str) -> Any:
@@ -216,13 +270,22 @@ def _discrete(name: str) -> Any:
 bitwise_and, bitwise_or, bitwise_xor = (
     _discrete(n) for n in ("bitwise_and", "bitwise_or", "bitwise_xor")
 )
-bitwise_left_shift, bitwise_right_shift = _discrete("shift_left"), _discrete("shift_right")
+bitwise_left_shift = _discrete("shift_left")
 bitwise_not = unary("bitwise_not")
+
+
+def bitwise_right_shift(input: Any, other: Any) -> Tensor:
+    """``input >> other``: all bits the sign's where ``other`` is not below the number of bits."""
+    out = elementwise(OPS["shift_right"], input, other)
+    if out.dtype.kind != "u" or (type(other) is int and 0 <= other < out.dtype.bits):
+        return out
+    count = to(other, out.dtype) if isinstance(other, Tensor) else wrap(full(other, out.dtype, ()))
+    return where(lt(count, out.dtype.bits), out, 0)  # the op repeats the top bit, which is no sign
 
 
 def _logical(name: str) -> Any:
     def function(input: Any, other: Any) -> Tensor:
-        operands = (as_operand(input), as_operand(other))
+        operands = (as_operand(input, f"{name}: input"), as_operand(other, f"{name}: other"))
         shape = common_shape(name, operands)
         values = [
             bring(ne(x, 0) if isinstance(x, Tensor) else bool(x), bool_, shape) for x in operands
@@ -241,16 +304,19 @@ logical_and, logical_or, logical_xor = (
 )
 
 
+@of_tensor
 def logical_not(input: Tensor) -> Tensor:
     """True where ``input`` is 0."""
     return eq(input, 0)  # type: ignore[no-any-return]
 
 
+@of_tensor
 def isnan(input: Tensor) -> Tensor:
     """Where ``input`` is NaN."""
     return ne(input, input)  # type: ignore[no-any-return]
 
 
+@of_tensor
 def isinf(input: Tensor) -> Tensor:
     """Where ``input`` is an infinity."""
     if input.dtype.kind in "biu":
@@ -258,6 +324,7 @@ def isinf(input: Tensor) -> Tensor:
     return eq(abs(input), math.inf)  # type: ignore[no-any-return]
 
 
+@of_tensor
 def isfinite(input: Tensor) -> Tensor:
     """Where ``input`` is neither NaN nor an infinity."""
     if input.dtype.kind in "biu":
@@ -265,8 +332,9 @@ def isfinite(input: Tensor) -> Tensor:
     return lt(abs(input), math.inf)  # type: ignore[no-any-return]
 
 
-def to(input: Tensor, dtype: DType) -> Tensor:
+def to(input: Tensor, dtype: Any) -> Tensor:
     """``input`` in another dtype; itself if it has it."""
+    dtype = named_dtype(dtype)
     if input.dtype is dtype:
         return input
     return wrap(cast(value_of(input), dtype), strides_of((input,), input._type.shape))
@@ -282,20 +350,21 @@ def addcdiv(input: Tensor, tensor1: Any, tensor2: Any, *, value: Number = 1) -> 
     return add(input, mul(div(tensor1, tensor2), value))
 
 
+@of_tensor
 def lerp(input: Tensor, end: Any, weight: Any) -> Tensor:
-    """``input + weight * (end - input)``."""
-    return add(input, mul(sub(end, input), weight))
+    """``input + weight * (end - input)``, from the nearer side: exactly ``end`` at weight 1."""
+    end = tensor_of(end, "lerp", "end")
+    apart = sub(end, input)
 
+    def near() -> Tensor:
+        return add(input, mul(apart, weight))
 
-def named_dtype(dtype: Any) -> DType:
-    """A dtype given as such, by name, or as Python's float, int or bool."""
-    if isinstance(dtype, DType):
-        return dtype
-    if dtype in (float, int, bool, complex):
-        return dtypes.of_number(dtype())
-    if isinstance(dtype, str):
-        return by_name(dtype)
-    return dtypes.from_numpy(dtype)
+    def far() -> Tensor:
+        return sub(end, mul(apart, sub(1, weight) if isinstance(weight, Tensor) else 1 - weight))
+
+    if isinstance(weight, Tensor):
+        return where(lt(abs(weight), 0.5), near(), far())
+    return near() if -0.5 < as_operand(weight, "lerp: weight") < 0.5 else far()
 
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -17,8 +18,20 @@ from ..device import device as device_of
 from ..state import state
 from ..storage import from_array
 from ..tensor import Tensor, value_of, wrap
-from .arithmetic import named_dtype, to
-from .operands import append, cast, shape_of
+from .arguments import (
+    PYTHON,
+    fitting,
+    fitting_array,
+    float_of,
+    integer_of,
+    named_dtype,
+    of_size,
+    of_tensor,
+    shape_of,
+    size_of,
+)
+from .arithmetic import to
+from .operands import append, cast
 from .operands import full as full_value
 from .shape import stack
 
@@ -51,6 +64,8 @@ def tensor(
     if symbolic is not None:
         return finish(symbolic, device, requires_grad)
     array = _array_of(data)
+    if wanted is not None and not isinstance(data, np.ndarray):
+        fitting_array(array, wanted, "tensor")
     return finish(
         _concrete(np.array(cast_array(array, wanted or dtypes.from_numpy(array.dtype)), order="C")),
         device,
@@ -86,15 +101,33 @@ def _array_of(data: Any) -> np.ndarray:
         raise ValueError(
             explain(f"tensor: the nested lists have no one shape: {error}", caller())
         ) from None
-    if array.dtype.kind == "f":
-        return array.astype(dtypes.default_float().numpy)
-    if array.dtype.kind == "c":
-        return array.astype(dtypes.default_float().to_complex().numpy)
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64)
-    if array.dtype.kind != "b":
+    if array.dtype.kind not in "biufc" and not _is_large(array):
         raise TypeError(explain(f"tensor: data must be numbers, not {array.dtype}", caller()))
-    return array
+    found = _common(_types_of(data))
+    if array.dtype.kind in "uO" and found.kind != "u":
+        raise OverflowError(explain("tensor: an integer does not fit into 64 bits", caller()))
+    return array.astype(found.numpy, copy=False)
+
+
+def _common(types: set[DType]) -> DType:
+    return functools.reduce(dtypes.promote, types) if types else dtypes.default_float()
+
+
+def _is_large(array: np.ndarray) -> bool:
+    """Whether only the size of its integers makes an array one of objects."""
+    return array.size > 0 and all(isinstance(x, int | float) for x in array.flat)
+
+
+def _types_of(data: Any) -> set[DType]:
+    """The dtypes of what nested lists hold: NumPy's numbers keep theirs, Python's have the default ones."""
+    if isinstance(data, list | tuple):
+        kinds = set(map(type, data))
+        if kinds <= PYTHON.keys():
+            return {dtypes.of_number(kind()) for kind in kinds}
+        return set().union(*map(_types_of, data))
+    if isinstance(data, np.ndarray | np.generic):
+        return {dtypes.from_numpy(data.dtype)}
+    return {dtypes.of_number(data)}
 
 
 def _concrete(array: np.ndarray) -> Tensor:
@@ -154,14 +187,16 @@ def full(
             numbers.value(fill_value) if numbers.is_number(fill_value) else fill_value
         )
     )
-    shape = shape_of((size,) if isinstance(size, tuple | list) else ((size,),))
-    return finish(wrap(full_value(fill_value, found, shape)), device, requires_grad)
+    shape = shape_of((size,) if isinstance(size, tuple | list) else ((size,),), "full")
+    number = fitting(fill_value, found, "full")
+    return finish(wrap(full_value(number, found, shape)), device, requires_grad)
 
 
+@of_size
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros."""
     return full(
-        shape_of(size),
+        shape_of(size, "zeros"),
         0.0,
         dtype=dtype or dtypes.default_float(),
         device=device,
@@ -169,10 +204,11 @@ def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     )
 
 
+@of_size
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones."""
     return full(
-        shape_of(size),
+        shape_of(size, "ones"),
         1.0,
         dtype=dtype or dtypes.default_float(),
         device=device,
@@ -180,11 +216,13 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     )
 
 
+@of_size
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor whose elements are not promised (they are zeros)."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@of_tensor
 def zeros_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -192,6 +230,7 @@ def zeros_like(
     return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@of_tensor
 def ones_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -199,6 +238,7 @@ def ones_like(
     return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@of_tensor
 def empty_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -206,6 +246,7 @@ def empty_like(
     return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@of_tensor
 def full_like(
     input: Tensor,
     fill_value: Any,
@@ -216,11 +257,12 @@ def full_like(
 ) -> Tensor:
     """One number in every place, in the shape and dtype of another tensor."""
     found = named_dtype(dtype) if dtype is not None else input.dtype
-    return finish(wrap(full_value(fill_value, found, input._type.shape)), device, requires_grad)
+    number = fitting(fill_value, found, "full_like")
+    return finish(wrap(full_value(number, found, input._type.shape)), device, requires_grad)
 
 
 def arange(
-    start: Any,
+    start: Any = None,
     end: Any = None,
     step: Any = 1,
     *,
@@ -228,9 +270,14 @@ def arange(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """``start``, ``start + step`` ... below ``end``: int64 if all three are integers, else the default float."""
-    if end is None:
-        start, end = 0, start
+    """``start``, ``start + step`` ... below ``end``: int64 if all three are integers, else the default float.
+
+    ``arange(n)`` starts at 0.
+    """
+    if start is None and end is None:
+        raise TypeError(explain("arange: end is missing", caller()))
+    start, end = (0, start) if end is None else (0 if start is None else start, end)
+    start, end, step = (_number(x) for x in (start, end, step))
     whole = all(isinstance(x, int) for x in (start, end, step))
     found = named_dtype(dtype) if dtype is not None else int64 if whole else dtypes.default_float()
     if whole and start == 0 and step == 1:
@@ -253,6 +300,15 @@ def arange(
     return finish(_concrete(cast_array(places, found)), device, requires_grad)
 
 
+def _number(x: Any) -> Any:
+    """A Python number, of a number of NumPy or a tensor of one element too."""
+    if isinstance(x, np.generic | np.ndarray | Tensor):
+        return x.item()
+    if not isinstance(x, int | float):
+        raise TypeError(explain(f"arange: takes numbers, not {type(x).__name__}", caller()))
+    return x
+
+
 def linspace(
     start: float,
     end: float,
@@ -264,10 +320,11 @@ def linspace(
 ) -> Tensor:
     """``steps`` numbers at equal distances from ``start`` to ``end``, both included."""
     found = named_dtype(dtype) if dtype is not None else dtypes.default_float()
+    first, last = float_of(start, "linspace", "start"), float_of(end, "linspace", "end")
+    count = integer_of(steps, "linspace", "steps")
+    size_of(count, "linspace")
     return finish(
-        _concrete(np.linspace(float(start), float(end), int(steps)).astype(found.numpy)),
-        device,
-        requires_grad,
+        _concrete(np.linspace(first, last, count).astype(found.numpy)), device, requires_grad
     )
 
 
@@ -280,7 +337,7 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """Ones on the diagonal of an ``[n, m]`` matrix of zeros."""
-    shape = (numbers.dim(n), numbers.dim(n if m is None else m))
+    shape = shape_of((n, n if m is None else m), "eye")
     row, column = (append(OPS["iota"], shape=shape, axis=a, dtype=int64) for a in (0, 1))
     found = named_dtype(dtype) if dtype is not None else dtypes.default_float()
     return finish(wrap(cast(append(OPS["eq"], row, column), found)), device, requires_grad)

@@ -12,7 +12,8 @@ from ...ir.op import OPS
 from ...ir.sizes import Shape, equal
 from ...ir.source import caller, explain
 from ..tensor import Tensor, value_of, wrap
-from .operands import append, cast, common_dtype, located, tensor_of
+from .arguments import tensor_of, tensors_of
+from .operands import append, cast, common_dtype, located
 
 LETTERS = string.ascii_letters
 
@@ -43,7 +44,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     >>> (gm.ones(2, 3) @ gm.ones(3, 4)).shape
     gristmill.Size([2, 4])
     """
-    input, other = tensor_of(input, "matmul"), tensor_of(other, "matmul")
+    input, other = tensor_of(input, "matmul"), tensor_of(other, "matmul", "other")
     x, y = same_dtype("matmul", input, other)
     if not x.shape or not y.shape:
         raise ShapeError(
@@ -122,7 +123,9 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     return _ranked("dot", input, tensor, 1, 1)
 
 
-def _ranked(name: str, x: Tensor, y: Tensor, n: int, m: int) -> Tensor:
+def _ranked(name: str, x: Any, y: Any, n: int, m: int) -> Tensor:
+    second = {"mm": "mat2", "bmm": "mat2", "mv": "vec", "dot": "tensor"}[name]
+    x, y = tensor_of(x, name), tensor_of(y, name, second)
     if x.ndim != n or y.ndim != m:
         raise ShapeError(
             explain(
@@ -136,6 +139,7 @@ def _ranked(name: str, x: Tensor, y: Tensor, n: int, m: int) -> Tensor:
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of the elements of two vectors: [n], [m] -> [n, m]."""
+    input, vec2 = tensor_of(input, "outer"), tensor_of(vec2, "outer", "vec2")
     if input.ndim != 1 or vec2.ndim != 1:
         raise ShapeError(
             explain(f"outer: expects two vectors, found {input._type} and {vec2._type}", caller())
@@ -150,10 +154,13 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
     Letters of one operand alone are summed first; more than two operands are multiplied from left to right.
     """
-    tensors = (
-        list(operands[0])
-        if len(operands) == 1 and isinstance(operands[0], tuple | list)
-        else list(operands)
+    if not isinstance(equation, str):
+        raise TypeError(
+            explain(f"einsum: equation must be a str, not {type(equation).__name__}", caller())
+        )
+    tensors = tensors_of(
+        operands[0] if len(operands) == 1 and isinstance(operands[0], tuple | list) else operands,
+        "einsum",
     )
     inputs, arrow, out = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")

@@ -6,23 +6,28 @@ Softmax, norms and losses of f16 and bf16 compute in f32 inside and round once.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from ...ir.dtypes import DType, float32, int64, promote, uint8
 from ...ir.errors import DTypeError, ShapeError
 from ...ir.op import OPS
-from ...ir.sizes import equal
+from ...ir.sizes import equal, product, same_shape
 from ...ir.source import caller, explain
 from .. import random
 from ..inplace import write
+from ..state import state
 from ..tensor import Tensor, value_of, wrap
 from . import arithmetic, reduction
+from .arguments import as_operand, axis_of, integer_of, of_tensor, tensor_of
 from .indexing import gather
 from .linalg import same_dtype
-from .operands import append, axis_of, located, tensor_of
+from .operands import append, located
+from .reduction import widened
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """``max(x, 0)``; its derivative at 0 is 0."""
+    input = tensor_of(input, "relu")
     out = arithmetic.relu(input)
     return write(input, value_of(out)) if inplace else out
 
@@ -34,7 +39,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> F.linear(gm.ones(2, 3), gm.ones(4, 3)).shape
     gristmill.Size([2, 4])
     """
-    x, w = same_dtype("linear", tensor_of(input, "linear"), weight)
+    x, w = same_dtype("linear", tensor_of(input, "linear"), tensor_of(weight, "linear", "weight"))
     if len(w.shape) not in (1, 2) or not x.shape or not equal(x.shape[-1], w.shape[-1]):
         raise ShapeError(
             explain(
@@ -46,28 +51,37 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     batch = "abcdefgh"[: len(x.shape) - 1]
     out = "o" if len(w.shape) == 2 else ""
     y = located(lambda: append(OPS["contract"], x, w, spec=f"{batch}i,{out}i->{batch}{out}"))
-    return wrap(y) if bias is None else arithmetic.add(wrap(y), bias)
+    if bias is None:
+        return wrap(y)
+    return arithmetic.add(wrap(y), tensor_of(bias, "linear", "bias"))
 
 
-def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
+@of_tensor
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """``exp(x) / sum(exp(x))`` along ``dim``: computed as e * (1/s) with e = exp(x - max(x)), s = sum(e)."""
     axis, x, final = _prepared(input, dim, dtype, "softmax")
-    e = arithmetic.exp(x - reduction.amax(x, axis, True).detach())
+    e = arithmetic.exp(_shifted(x, axis))
     return arithmetic.to(e * arithmetic.reciprocal(reduction.sum(e, axis, True)), final)
 
 
-def log_softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
+@of_tensor
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """``log(softmax(x))`` along ``dim``, without overflow."""
     axis, x, final = _prepared(input, dim, dtype, "log_softmax")
-    shifted = x - reduction.amax(x, axis, True).detach()
+    shifted = _shifted(x, axis)
     return arithmetic.to(
         shifted - arithmetic.log(reduction.sum(arithmetic.exp(shifted), axis, True)), final
     )
 
 
-def _prepared(
-    input: Tensor, dim: int | None, dtype: DType | None, name: str
-) -> tuple[int, Tensor, DType]:
+def _shifted(x: Tensor, axis: int) -> Tensor:
+    """``x`` less its greatest element along an axis, so that exp does not overflow; of no elements ``x``."""
+    if x.ndim and x._type.shape[axis] == 0:
+        return x
+    return x - reduction.amax(x, axis, True).detach()
+
+
+def _prepared(input: Tensor, dim: int | None, dtype: Any, name: str) -> tuple[int, Tensor, DType]:
     if dim is None:
         raise ValueError(
             explain(f"{name}: say along which dimension: dim=-1 is the last", caller())
@@ -77,11 +91,13 @@ def _prepared(
         raise DTypeError(
             explain(f"{name}: takes floats, not {x._type}", caller(), "convert it, or pass dtype=")
         )
-    return axis_of(dim, x.ndim), arithmetic.to(x, float32) if x.dtype.itemsize == 2 else x, x.dtype
+    return axis_of(dim, x.ndim, name), widened(x), x.dtype
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """While training: zeros with probability ``p``, the rest scaled by 1 / (1 - p); else ``input`` itself."""
+    input = tensor_of(input, "dropout")
+    p = as_operand(p, "dropout: p")
     if p < 0 or p > 1:
         raise ValueError(explain(f"dropout: p must be between 0 and 1, not {p}", caller()))
     if not training or p == 0:
@@ -130,6 +146,7 @@ def mse_loss(
     weight: Tensor | None = None,
 ) -> Tensor:
     """The squared difference, its mean by default; ``weight`` multiplies each element."""
+    input, target = tensor_of(input, "mse_loss"), tensor_of(target, "mse_loss", "target")
     if input._type.shape != target._type.shape:
         warnings.warn(
             f"mse_loss: target is {target._type}, input is {input._type}: broadcasting them is rarely meant",
@@ -137,10 +154,23 @@ def mse_loss(
             stacklevel=2,
         )
     difference = input - target
-    loss = difference * difference
-    return reduce_loss(
-        loss if weight is None else loss * weight, legacy(size_average, reduce, reduction)
-    )
+    loss, how = difference * difference, legacy(size_average, reduce, reduction)
+    if weight is None:
+        return reduce_loss(loss, how)
+    weight = tensor_of(weight, "mse_loss", "weight")
+    if not same_shape(weight._type.shape, input._type.shape):
+        raise ShapeError(
+            explain(
+                f"mse_loss: weight is {weight._type}, it must have the shape of input, {input._type}",
+                caller(),
+            )
+        )
+    return _mean(loss * weight, weight) if how == "mean" else reduce_loss(loss * weight, how)
+
+
+def _mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """The mean of losses that are weighted already."""
+    return losses.sum() / weights.sum()  # type: ignore[no-any-return]
 
 
 def nll_loss(
@@ -157,6 +187,8 @@ def nll_loss(
     Targets equal to ``ignore_index`` do not count; the mean is weighted by the classes' ``weight``.
     """
     how = legacy(size_average, reduce, reduction)
+    input, target = tensor_of(input, "nll_loss"), tensor_of(target, "nll_loss", "target")
+    weight = None if weight is None else tensor_of(weight, "nll_loss", "weight")
     target = _classes("nll_loss", input, target)
     _check_weight("nll_loss", input, weight, input.dtype)
     return _nll(input, target, weight, ignore_index, how)
@@ -232,7 +264,7 @@ def _nll(
         else arithmetic.where(valid, -picked, 0.0)
     )
     if how == "mean":
-        return reduction.sum(losses) / reduction.sum(factor)
+        return _mean(losses, factor)
     return reduce_loss(losses, how)
 
 
@@ -255,6 +287,8 @@ def cross_entropy(
     tensor(1.3863)
     """
     how = legacy(size_average, reduce, reduction)
+    input, target = tensor_of(input, "cross_entropy"), tensor_of(target, "cross_entropy", "target")
+    weight = None if weight is None else tensor_of(weight, "cross_entropy", "weight")
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(
             explain(
@@ -263,7 +297,7 @@ def cross_entropy(
             )
         )
     axis = _class_axis(input)
-    final, wide = input.dtype, arithmetic.to(input, float32) if input.dtype.itemsize == 2 else input
+    final, wide = input.dtype, widened(input)
     if target._type.shape == input._type.shape and target.dtype.is_floating_point:
         if ignore_index >= 0:
             raise RuntimeError(
@@ -318,7 +352,7 @@ def _smooth(
         if weight is None
         else arithmetic.where(valid, weight[safe], 0.0)
     )
-    return reduction.sum(losses) / reduction.sum(factor)
+    return _mean(losses, factor)
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -332,7 +366,31 @@ def tanh(input: Tensor) -> Tensor:
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """Int64 vectors with a 1 at the class of each element: [*d] -> [*d, num_classes]."""
-    count = int(tensor.max().item()) + 1 if num_classes == -1 else int(num_classes)
+    """Int64 vectors with a 1 at the class of each element: [*d] -> [*d, num_classes].
+
+    A class that is negative or not below ``num_classes`` is refused where its value is known, outside of a trace.
+    """
+    tensor = tensor_of(tensor, "one_hot", "tensor")
+    if tensor.dtype is not int64:
+        raise DTypeError(
+            explain(f"one_hot: classes must be int64, not {tensor._type}", caller(), "use .long()")
+        )
+    count = integer_of(num_classes, "one_hot", "num_classes")
+    if count <= 0 and product(tensor._type.shape) == 0:
+        raise _class_error("an empty tensor does not tell the number of classes: give num_classes")
+    if count < -1:
+        raise _class_error(f"num_classes must be positive, not {count}")
+    if state.trace is None or state.trace.holds_concrete(tensor):
+        places = tensor._array()
+        if (places < 0).any():
+            raise _class_error(f"class {places.min()} is negative")
+        if count >= 0 and (places >= count).any():
+            raise _class_error(f"class {places.max()} is not below num_classes = {count}")
+    if count == -1:
+        count = int(tensor.max().item()) + 1
     line = append(OPS["iota"], shape=(*tensor._type.shape, count), axis=tensor.ndim, dtype=int64)
     return arithmetic.to(arithmetic.eq(tensor.unsqueeze(-1), wrap(line)), int64)
+
+
+def _class_error(message: str) -> RuntimeError:
+    return RuntimeError(explain(f"one_hot: {message}", caller()))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ...ir import dtypes, ops, sizes
-from ...ir.dtypes import DType
+from ...ir.dtypes import DType, float32
 from ...ir.errors import OpError, ShapeError
 from ...ir.graph import Value, current
 from ...ir.op import OPS, Op
@@ -17,8 +15,8 @@ from ...ir.source import caller, explain
 from .. import eager, numbers
 from ..layout import elementwise_strides
 from ..state import state
-from ..storage import from_array
 from ..tensor import Tensor, value_of, wrap
+from .arguments import as_operand, tensor_of
 
 Operand = Any
 
@@ -26,13 +24,6 @@ Operand = Any
 def append(op: Op, *operands: Value, **attributes: Any) -> Value:
     """Append one op to what is being built."""
     return current().append(op, operands, op.bind(attributes))  # type: ignore[no-any-return]
-
-
-def shape_of(sizes_: Any) -> Shape:
-    """Sizes as users give them, ``f(2, 3)`` or ``f((2, 3))``, as a shape of integers and polynomials."""
-    if len(sizes_) == 1 and isinstance(sizes_[0], tuple | list):
-        sizes_ = sizes_[0]
-    return tuple([numbers.dim(n) for n in sizes_])
 
 
 def cast(value: Value, dtype: DType) -> Value:
@@ -56,19 +47,16 @@ def _plain(number: Any, dtype: DType) -> Any:
     if dtype.kind == "b":
         return bool(number)
     if dtype.kind in "iu":
-        return int(number)
+        return _whole(number)
     return complex(number) if dtype.kind == "c" else float(number)
 
 
-def as_operand(x: Any, what: str = "an operand") -> Operand:
-    """A tensor, or a number; arrays become tensors, anything else is a TypeError with the user's line."""
-    if isinstance(x, Tensor | bool | int | float | complex) or numbers.is_number(x):
-        return x
-    if isinstance(x, np.ndarray | np.generic):
-        return Tensor(from_array(np.asarray(x)))
-    raise TypeError(
-        explain(f"{what} must be a Tensor or a number, not {type(x).__name__}", caller())
-    )
+def _whole(number: Any) -> int:
+    """A number as an integer of at most 64 bits; arithmetic wraps smaller ones to their type."""
+    found = int(number)
+    if not -(2**63) <= found < 2**64:
+        raise OverflowError(explain(f"{found} does not fit into 64 bits", caller()))
+    return found
 
 
 def dtype_of_number(x: Any) -> DType:
@@ -93,6 +81,8 @@ def common_dtype(operands: Sequence[Operand]) -> DType:
 def common_shape(name: str, operands: Sequence[Operand]) -> Shape:
     """The shape that all tensors broadcast to; ShapeError with the user's line."""
     shapes = [x._type.shape for x in operands if isinstance(x, Tensor)]
+    if not shapes:
+        return ()
     first = shapes[0]
     if all(s == first for s in shapes):
         return first
@@ -128,63 +118,57 @@ def strides_of(operands: Sequence[Operand], shape: Shape) -> Shape | None:
     )
 
 
-def together(name: str, *operands: Operand) -> tuple[list[Value], Shape | None]:
-    """Operands in one dtype and shape, and the layout of an elementwise result."""
-    operands = tuple([as_operand(x, f"{name}: an operand") for x in operands])
-    dtype, shape = common_dtype(operands), common_shape(name, operands)
-    return [bring(x, dtype, shape) for x in operands], strides_of(operands, shape)
+_SCALED = frozenset(["add", "sub", "mul", "div"])
 
 
-def elementwise(op: Op, *operands: Operand) -> Tensor:
-    """Apply an elementwise op after promotion and broadcasting."""
-    values, strides = together(op.name, *operands)
-    return wrap(append(op, *values), strides)
+def elementwise(op: Op, *operands: Operand, least: DType | None = None) -> Tensor:
+    """Apply an elementwise op after promotion and broadcasting; ``least``: the type of integers and bools.
+
+    A number that meets f16 or bf16 in arithmetic keeps the precision of f32: the result is rounded once.
+    """
+    operands = tuple(
+        [
+            x if isinstance(x, Tensor) else as_operand(x, _place(op, k))
+            for k, x in enumerate(operands)
+        ]
+    )
+    dtype, shape = common_dtype(operands), common_shape(op.name, operands)
+    if least is not None and dtype.kind in "biu":
+        dtype = least
+    scaled = dtype.kind == "f" and dtype.itemsize == 2 and op.name in _SCALED
+    wide = scaled and not all(isinstance(x, Tensor) for x in operands)
+    out = append(op, *[bring(x, float32 if wide else dtype, shape) for x in operands])
+    return wrap(cast(out, dtype) if wide else out, strides_of(operands, shape))
 
 
-def unary(name: str, to_float: bool = False) -> Callable[[Tensor], Tensor]:
-    """A function of one tensor that is one op; with ``to_float`` integers and bools become the default float first."""
+_SPELLED = {"floordiv": "floor_divide"} | {
+    f"shift_{side}": f"bitwise_{side}_shift" for side in ("left", "right")
+}
+
+
+def _place(op: Op, k: int) -> str:
+    """An operand of a function, as an error names it."""
+    return f"{_SPELLED.get(op.name, op.name)}: {'other' if k else 'input'}"
+
+
+def unary(name: str, to_float: bool = False, of_whole: str = "") -> Callable[[Tensor], Tensor]:
+    """A function of one tensor that is one op.
+
+    With ``to_float`` integers and bools become the default float first; ``of_whole`` is the op for integers.
+    """
     op = ops.OPS[name]
+    whole = ops.OPS[of_whole] if of_whole else op
 
     def function(input: Tensor) -> Tensor:
         input = tensor_of(input, name)
         value = value_of(input)
         if to_float and value.dtype.kind in "biu":
             value = cast(value, dtypes.default_float())
-        return wrap(append(op, value), strides_of((input,), value.shape))
+        chosen = whole if value.dtype.kind in "iu" else op
+        return wrap(append(chosen, value), strides_of((input,), value.shape))
 
     function.__name__ = function.__qualname__ = name
     return function
-
-
-def tensor_of(x: Any, name: str) -> Tensor:
-    """A tensor, or an array as one; TypeError for anything else."""
-    if isinstance(x, Tensor):
-        return x
-    found = as_operand(x, f"{name}: input")
-    if isinstance(found, Tensor):
-        return found
-    raise TypeError(explain(f"{name}: input must be a Tensor, not {type(x).__name__}", caller()))
-
-
-def axis_of(dim: Any, rank: int, name: str = "dim") -> int:
-    """A dimension counted from the front; IndexError as PyTorch's where there is none of that number."""
-    n = max(rank, 1)
-    dim = int(dim)
-    if not -n <= dim < n:
-        raise IndexError(
-            explain(f"{name}: dimension {dim} is out of range: expected {-n} to {n - 1}", caller())
-        )
-    return dim % n
-
-
-def axes_of(dim: Any, rank: int, name: str = "dim") -> tuple[int, ...]:
-    """Dimensions from the front, ascending; None and () mean all."""
-    if dim is None or (isinstance(dim, tuple | list) and not dim):
-        return tuple(range(rank))
-    dims = [axis_of(d, rank, name) for d in (dim if isinstance(dim, tuple | list) else (dim,))]
-    if len(set(dims)) != len(dims):
-        raise ShapeError(explain(f"{name}: a dimension stands twice in {tuple(dims)}", caller()))
-    return tuple(sorted(dims)) if rank else ()
 
 
 def located(function: Callable[..., Any], *args: Any) -> Any:

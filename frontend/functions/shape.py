@@ -15,13 +15,24 @@ from ..layout import is_contiguous, view_strides
 from ..state import state
 from ..tensor import Tensor, value_of, wrap
 from ..tensor import view as step
-from .operands import append, axis_of, cast, common_dtype, located, shape_of
+from .arguments import (
+    axis_of,
+    distinct,
+    integer_of,
+    of_tensor,
+    shape_of,
+    size_of,
+    tensor_of,
+    tensors_of,
+)
+from .operands import append, cast, common_dtype, located
 
 PERMUTE, RESHAPE, BROADCAST, SLICE, DETACH = (
     OPS[n] for n in ("permute", "reshape", "broadcast", "slice", "detach")
 )
 
 
+@of_tensor
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """A view whose dimension ``k`` is dimension ``dims[k]`` of ``input``."""
     order = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
@@ -37,6 +48,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     return step(input, PERMUTE, (order,), tuple(input._strides[d] for d in order))
 
 
+@of_tensor
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """A view with two dimensions exchanged."""
     a, b = axis_of(dim0, input.ndim, "transpose"), axis_of(dim1, input.ndim, "transpose")
@@ -46,6 +58,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     return permute(input, order)
 
 
+@of_tensor
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; vectors and numbers as they are."""
     if input.ndim > 2:
@@ -59,11 +72,13 @@ def t(input: Tensor) -> Tensor:
     return transpose(input, 0, 1) if input.ndim == 2 else input
 
 
+@of_tensor
 def reverse_dims(input: Tensor) -> Tensor:
     """All dimensions in reverse order (the attribute ``T``)."""
     return permute(input, tuple(range(input.ndim - 1, -1, -1)))
 
 
+@of_tensor
 def matrix_transpose(input: Tensor) -> Tensor:
     """The last two dimensions exchanged (the attribute ``mT``)."""
     return transpose(input, -2, -1)
@@ -109,9 +124,10 @@ def _viewed(input: Tensor, shape: Shape, name: str) -> Tensor | None:
     return None if strides is None else step(input, RESHAPE, (shape,), strides)
 
 
-def view(input: Tensor, *shape: Any) -> Tensor:
+@of_tensor
+def view(input: Tensor, *size: Any) -> Tensor:
     """The same memory under another shape; ShapeError where strides do not allow it (use reshape)."""
-    wanted = complete(shape_of(shape), product(input._type.shape), "view")
+    wanted = complete(shape_of(size, "view", -1), product(input._type.shape), "view")
     out = _viewed(input, wanted, "view")
     if out is None:
         raise ShapeError(
@@ -124,41 +140,38 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     return out
 
 
+@of_tensor
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """``input`` under another shape: a view where strides allow it, else a copy."""
-    wanted = complete(shape_of(shape), product(input._type.shape), "reshape")
+    wanted = complete(shape_of(shape, "reshape", -1), product(input._type.shape), "reshape")
     out = _viewed(input, wanted, "reshape")
     return wrap(append(RESHAPE, value_of(input), shape=wanted)) if out is None else out
 
 
+@of_tensor
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dimensions from ``start_dim`` to ``end_dim`` as one."""
+    a, b = axis_of(start_dim, input.ndim, "flatten"), axis_of(end_dim, input.ndim, "flatten")
     if not input.ndim:
         return reshape(input, 1)
-    a, b = axis_of(start_dim, input.ndim, "flatten"), axis_of(end_dim, input.ndim, "flatten")
     if a > b:
         raise ShapeError(explain("flatten: start_dim comes after end_dim", caller()))
     shape = input._type.shape
     return reshape(input, (*shape[:a], product(shape[a : b + 1]), *shape[b + 1 :]))
 
 
+@of_tensor
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension as several, row-major."""
-    a, shape = axis_of(dim, input.ndim, "unflatten"), input._type.shape
-    parts = complete(shape_of((sizes,)), shape[a], "unflatten")
+    a, shape = axis_of(dim, input.ndim, "unflatten", scalar=False), input._type.shape
+    parts = complete(shape_of((sizes,), "unflatten", -1), shape[a], "unflatten")
     return reshape(input, (*shape[:a], *parts, *shape[a + 1 :]))
 
 
+@of_tensor
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """A view without the dimensions of size 1 (all of them, or those of ``dim`` that are)."""
-    dims = (
-        range(input.ndim)
-        if dim is None
-        else [
-            axis_of(d, input.ndim, "squeeze")
-            for d in (dim if isinstance(dim, tuple | list) else (dim,))
-        ]
-    )
+    dims = range(input.ndim) if dim is None else distinct(dim, input.ndim, "squeeze")
     gone = {d for d in dims if input.ndim and input._type.shape[d] == 1}
     kept = [d for d in range(input.ndim) if d not in gone]
     return step(
@@ -169,6 +182,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     )
 
 
+@of_tensor
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A view with a new dimension of size 1 at ``dim``."""
     a = axis_of(dim, input.ndim + 1, "unsqueeze")
@@ -179,19 +193,25 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return step(input, RESHAPE, (tuple(shape),), tuple(strides))
 
 
-def expand(input: Tensor, *shape: Any) -> Tensor:
+@of_tensor
+def expand(input: Tensor, *size: Any) -> Tensor:
     """A view that repeats dimensions of size 1 (and new ones in front) without copying; -1 keeps a size."""
-    wanted = list(shape_of(shape))
+    wanted = list(shape_of(size, "expand", -1))
     lead = len(wanted) - input.ndim
-    for d in range(max(lead, 0), len(wanted)):
-        if type(wanted[d]) is int and wanted[d] == -1:
+    for d, n in enumerate(wanted):
+        if type(n) is int and n == -1:
+            if d < lead:
+                raise ShapeError(
+                    explain(f"expand: -1 keeps a size, and dimension {d} is a new one", caller())
+                )
             wanted[d] = input._type.shape[d - lead]
     return broadcast_to(input, tuple(wanted))
 
 
+@of_tensor
 def broadcast_to(input: Tensor, shape: Any) -> Tensor:
     """A view of the given shape: dimensions of size 1 repeat."""
-    wanted = shape_of((tuple(shape),))
+    wanted = shape_of((shape,), "broadcast_to")
     found = input._type
     located(lambda: BROADCAST.infer(found, shape=wanted))
     lead = len(wanted) - len(found.shape)
@@ -205,9 +225,10 @@ def broadcast_to(input: Tensor, shape: Any) -> Tensor:
     return step(input, BROADCAST, (wanted,), strides)
 
 
+@of_tensor
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """``expand`` to the shape of another tensor."""
-    return broadcast_to(input, other._type.shape)
+    return broadcast_to(input, tensor_of(other, "expand_as", "other")._type.shape)
 
 
 def slice_view(
@@ -222,10 +243,11 @@ def slice_view(
     )  # type: ignore[no-any-return]
 
 
+@of_tensor
 def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
     """A view of ``length`` places along ``dim`` from ``start``."""
-    a, shape = axis_of(dim, input.ndim, "narrow"), input._type.shape
-    first, count = numbers.dim(start), numbers.dim(length)
+    a, shape = axis_of(dim, input.ndim, "narrow", scalar=False), input._type.shape
+    first, count = _place(start, "narrow", "start"), size_of(length, "narrow")
     if type(first) is int and first < 0:
         first = sizes.dim(poly(shape[a]) + first)
     starts = [first if d == a else 0 for d in range(len(shape))]
@@ -233,10 +255,18 @@ def narrow(input: Tensor, dim: int, start: Any, length: Any) -> Tensor:
     return slice_view(input, starts, stops, [1] * len(shape))
 
 
+def _place(x: Any, name: str, argument: str) -> Dim:
+    """A place along a dimension: an integer, maybe negative, or a run-time size."""
+    if type(x) is int or numbers.is_number(x):
+        return numbers.dim(x)
+    return integer_of(x, name, argument)
+
+
+@of_tensor
 def select(input: Tensor, dim: int, index: Any) -> Tensor:
     """A view of one place along ``dim``; the dimension goes."""
-    a = axis_of(dim, input.ndim, "select")
-    index, n = int(index), input._type.shape[a]
+    a = axis_of(dim, input.ndim, "select", scalar=False)
+    index, n = integer_of(index, "select", "index"), input._type.shape[a]
     if type(n) is int and not -n <= index < n:
         raise IndexError(
             explain(
@@ -246,62 +276,64 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
     return squeeze(narrow(input, a, index, 1), a)
 
 
+@of_tensor
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Views along ``dim``: of one size each (the last may be shorter), or of the sizes of a list."""
-    a = axis_of(dim, input.ndim, "split")
+    a = axis_of(dim, input.ndim, "split", scalar=False)
     n = int(input.shape[a])
     if isinstance(split_size_or_sections, tuple | list):
-        parts = [int(k) for k in split_size_or_sections]
+        parts = [int(size_of(k, "split")) for k in split_size_or_sections]  # type: ignore[arg-type]
         if sum(parts) != n:
             raise ShapeError(explain(f"split: the sizes {parts} do not add up to {n}", caller()))
     else:
-        size = int(split_size_or_sections)
-        if size < 1:
+        size = integer_of(split_size_or_sections, "split", "the size of a part")
+        if size < min(n, 1):
             raise ValueError(
                 explain(f"split: the size of a part must be positive, not {size}", caller())
             )
-        parts = [min(size, n - k) for k in range(0, n, size)] or [0]
+        parts = [min(size, n - k) for k in range(0, n, size)] if n else [0]
     starts = [sum(parts[:k]) for k in range(len(parts))]
     return tuple(narrow(input, a, s, k) for s, k in zip(starts, parts, strict=True))
 
 
+@of_tensor
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most ``chunks`` views along ``dim`` of equal size, the last perhaps shorter."""
-    n = int(input.shape[axis_of(dim, input.ndim, "chunk")])
-    return split(input, max(-(-n // chunks), 1), dim)
+    """At most ``chunks`` views along ``dim`` of equal size, the last perhaps shorter; of nothing all are empty."""
+    chunks = integer_of(chunks, "chunk", "chunks")
+    if chunks < 1:
+        raise ValueError(explain(f"chunk: chunks must be positive, not {chunks}", caller()))
+    n = int(input.shape[axis_of(dim, input.ndim, "chunk", scalar=False)])
+    return split(input, -(-n // chunks) if n else [0] * chunks, dim)
 
 
+@of_tensor
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The views along ``dim``, one for each place."""
-    return tuple(
-        select(input, dim, k) for k in range(int(input.shape[axis_of(dim, input.ndim, "unbind")]))
-    )
+    n = int(input.shape[axis_of(dim, input.ndim, "unbind", scalar=False)])
+    return tuple(select(input, dim, k) for k in range(n))
 
 
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """One after the other along ``dim``; 1-d empty tensors are left out, as in PyTorch."""
-    tensors = list(tensors)
-    if not tensors:
-        raise ValueError(explain("cat: needs at least one tensor", caller()))
+    tensors = tensors_of(tensors, "cat")
     real = [x for x in tensors if x._type.shape != (0,)] or tensors[:1]
     dtype = common_dtype(tensors)
-    axis = axis_of(dim, real[0].ndim, "cat")
+    place = axis_of(dim if axis is None else axis, real[0].ndim, "cat", scalar=False)
     values = [cast(value_of(x), dtype) for x in real]
-    return wrap(located(lambda: append(OPS["concatenate"], *values, axis=axis)))
+    return wrap(located(lambda: append(OPS["concatenate"], *values, axis=place)))
 
 
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Tensors of one shape along a new dimension."""
-    tensors = list(tensors)
-    if not tensors:
-        raise ValueError(explain("stack: needs at least one tensor", caller()))
-    axis = axis_of(dim, tensors[0].ndim + 1, "stack")
-    return cat([unsqueeze(x, axis) for x in tensors], axis)
+    tensors = tensors_of(tensors, "stack")
+    place = axis_of(dim if axis is None else axis, tensors[0].ndim + 1, "stack")
+    return cat([unsqueeze(x, place) for x in tensors], place)
 
 
-def repeat(input: Tensor, *sizes: Any) -> Tensor:
-    """Copies side by side: ``sizes[d]`` of them along dimension ``d``."""
-    counts = shape_of(sizes)
+@of_tensor
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
+    """Copies side by side: ``repeats[d]`` of them along dimension ``d``."""
+    counts = shape_of(repeats, "repeat")
     lead = len(counts) - input.ndim
     if lead < 0:
         raise ShapeError(
@@ -316,11 +348,13 @@ def repeat(input: Tensor, *sizes: Any) -> Tensor:
     )
 
 
+@of_tensor
 def detach(input: Tensor) -> Tensor:
     """The same memory without history: nothing done to it is recorded for a backward."""
     return step(input, DETACH, ())
 
 
+@of_tensor
 def clone(input: Tensor) -> Tensor:
     """A copy with its own memory; gradients flow through."""
     dense = _is_dense(input)
@@ -345,17 +379,21 @@ def _is_dense(input: Tensor) -> bool:
     return True
 
 
+@of_tensor
 def contiguous(input: Tensor) -> Tensor:
     """``input`` itself if it lies in row-major order, else a copy that does."""
     return input if input.is_contiguous() else wrap(append(OPS["alias"], value_of(input)))
 
 
+@of_tensor
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """A copy with the order along ``dims`` reversed."""
-    axes = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
+    wanted = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
+    axes = distinct(wanted, input.ndim, "flip")
     value = value_of(input)
-    for d in axes:
-        axis = axis_of(d, input.ndim, "flip")
+    if not input.ndim or not axes:
+        return wrap(append(OPS["alias"], value))
+    for axis in axes:
         n = value.shape[axis]
         places = append(
             OPS["iota"], shape=value.shape, axis=axis, dtype=OPS["iota"].defaults["dtype"]
@@ -367,7 +405,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
             append(OPS["broadcast"], last, shape=value.shape) - places,
             axis=axis,
         )
-    return wrap(value if axes else append(OPS["alias"], value))
+    return wrap(value)
 
 
 __all__ = [

@@ -108,8 +108,9 @@ def _span(start: Dim, stop: Dim, step: int) -> Dim:
         raise ShapeError(f"slice: {length} elements in steps of {step} are a size that no polynomial holds") from None
 
 
-def _ranges(starts: Sequence[int], stops: Sequence[int], steps: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(a, b, s) for a, b, s in zip(starts, stops, steps, strict=True))
+def _ranges(starts: Sequence[int], stops: Sequence[int], steps: Sequence[int]) -> tuple[Any, ...]:
+    """The key of a slice; with ... it is a view even where there are no dimensions."""
+    return (*(slice(a, b, s) for a, b, s in zip(starts, stops, steps, strict=True)), ...)
 
 
 class Slice(Op):

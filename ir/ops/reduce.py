@@ -16,7 +16,7 @@ from ..graph import Value
 from ..lowering import ArgReduce, Lowering, Reduce
 from ..op import OPS, Op, Type
 from ..sizes import Shape, at_least
-from .elementwise import cast, eq
+from .elementwise import bitwise_or, cast, eq, ne
 from .movement import broadcast, reshape
 
 
@@ -72,7 +72,10 @@ class Sum(Op):
 
 
 class AMax(Op):
-    """``amax(x, axes)``: the greatest element; NaN wins, +0 is above -0. Equal elements share the cotangent evenly."""
+    """``amax(x, axes)``: the greatest element; NaN wins, +0 is above -0.
+
+    Equal elements share the cotangent evenly, and so do those that are NaN.
+    """
 
     name, operands, attributes = "amax", ("x",), ("axes",)
 
@@ -97,7 +100,7 @@ class AMax(Op):
 
     @staticmethod
     def _share(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
-        taken = cast(eq(x, spread(y, x, axes)), dtype=g.dtype)
+        taken = cast(bitwise_or(eq(x, spread(y, x, axes)), ne(x, x)), dtype=g.dtype)
         return taken * spread(g / OPS["sum"](taken, axes=axes), x, axes)  # type: ignore[no-any-return]
 
     vjp = (lambda g, y, x, axes: AMax._share(g, y, x, axes),)
