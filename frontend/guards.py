@@ -35,7 +35,7 @@ def quick(
         return None
     if any(x.requires_grad and (x._steps or x._storage.leaf is None) for x in tensors):
         return None
-    if variant.effects or variant.made_leaves or variant.writes_history:
+    if variant.effects or variant.made_leaves or variant.made_views or variant.writes_history:
         return None
     return _Generator(variant, sizes).function(call, leaves)
 
@@ -258,6 +258,8 @@ class _Generator:
                 else self.name(key)
             )
             self.act(f"{target}.versions[0] += 1; {target}._value = None")
+        for kind, key in self.variant.renewed:
+            self.act(f"{f's{key}_' if kind == 'argument' else self.name(key)}._value = None")
 
     def _results(self) -> None:
         for k, (o, (value, strides)) in enumerate(

@@ -35,11 +35,12 @@ class Call:
     ``freed``: the traced nodes that earlier backwards have passed.
     """
 
-    __slots__ = ("arrays", "before", "cells", "freed", "memories", "sizes", "versions")
+    __slots__ = ("arrays", "before", "cells", "freed", "memories", "sizes", "versions", "views")
 
     def __init__(self, fixed: Fixed, sizes: dict[str, int]) -> None:
         self.sizes = sizes
         self.arrays, self.memories = fixed.arrays.copy(), fixed.memories.copy()
+        self.views: dict[Value, Any] = {}
         self.before: dict[Value, Value] = {
             v: s.value if s._value is None else s._value for v, s in fixed.states
         }
@@ -51,7 +52,7 @@ class Call:
         """The call returns: note every memory's version, and hold the memories themselves no longer."""
         self.cells = [s.versions for s in self.memories]
         self.versions = [cell[0] for cell in self.cells]
-        self.memories, self.before = [], {}
+        self.memories, self.before, self.views = [], {}, {}
 
 
 NOTHING = Storage(Type(by_name("f32"), ()), (), None, None)

@@ -196,6 +196,8 @@ def _finish(trace: Trace, result: Any, swaps: Swaps, leaves: list[Any]) -> Varia
         if storage is not None and storage.value is not value and _is_written(trace, storage):
             writes.append((value, storage.value))
             v.targets.append((place, kind, key))
+        elif storage is not None and storage.value is not value and storage.leaf is not None:
+            v.renewed.append((kind, key))
     v.slots = outputs
     v.inputs = trace.inputs
     v.traced = Graph(
@@ -204,7 +206,7 @@ def _finish(trace: Trace, result: Any, swaps: Swaps, leaves: list[Any]) -> Varia
     _guards(trace, v, leaves)
     _calm(trace, v, outputs)
     v.executable = _executable(v, leaves)
-    _gradients(v, resolve.storages)
+    _gradients(v, resolve.storages, resolve.views)
     return v
 
 
@@ -268,12 +270,21 @@ class _Resolver:
     ) -> None:
         self.trace, self.leaves, self.slots, self.outputs = trace, leaves, slots, outputs
         self.storages: list[Storage] = []
+        self.views: dict[Value, Ref] = {}
         self.arguments = {id(x._storage): x for x, _, _ in swaps.values()}
         self.stands = {id(s): (id(first[0]), first[1]) for s, first, _ in trace.stands.values()}
         self.functions = Functions(trace)
 
     def __call__(self, x: Any) -> Any:
         """Where a later call finds ``x``."""
+        found = self._find(x)
+        if type(found) is Ref and found.view and found.kind != "path":
+            value = x._cache if x._base is x._storage.value else None
+            if value is not None and value.tracked:
+                self.views[value] = found
+        return found
+
+    def _find(self, x: Any) -> Any:
         if type(x) is Number:
             return Ref("number", self.functions(x.text))
         if not isinstance(x, Tensor):
@@ -392,7 +403,7 @@ def _identities(trace: Trace, v: Variant, leaves: list[Any]) -> None:
             v.histories.append((i.kind, i.key, i.value.tracked))
 
 
-def _gradients(v: Variant, results: list[Storage]) -> None:
+def _gradients(v: Variant, results: list[Storage], views: dict[Value, Ref]) -> None:
     """Which results and written memories join the eager tape, and which have spent their graph already."""
     written = [place for place, _, _ in v.targets]
     memories = [
@@ -402,7 +413,8 @@ def _gradients(v: Variant, results: list[Storage]) -> None:
     ]
     memories += [Memory(len(v.inputs) + k, s.value, s.versions) for k, s in enumerate(results)]
     if any(m.final.tracked for m in memories if m.number >= len(v.inputs) or m.number in written):
-        v.tape = Tape(v.traced, memories, written)
+        v.tape = Tape(v.traced, memories, written, views)
+        v.made_views = v.tape.views
     ends = [v.inputs[n].value for n in written]
     v.writes_history = bool(v.tape and v.tape.written) or any(
         x.tracked and x.note.leaf is None for x in ends

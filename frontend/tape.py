@@ -1,8 +1,8 @@
 """What a compiled call leaves on the eager tape: which of its results join it, in which nodes, and with which operands.
 
-Results and written memories that need gradients are *roots*. Roots of which others are made come first and are
-operands of these (*cuts*), so that a gradient with respect to a result is found as it is eagerly. A leaf that is made
-or written inside is an operand too: its storage's value where it is the last one, else a value of its own.
+Results and written memories that need gradients are *roots*. Roots (and views) of which others are made come first and
+are operands of these (*cuts*), so that a gradient with respect to a result is found as it is eagerly. A leaf that is
+made or written inside is an operand too: its storage's value where it is the last one, else a value of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .pullback import Call, CompiledCall, Fixed, History, Part, Spent, eager_val
 from .state import state
 from .storage import Stamp, Storage
 from .tensor import Tensor, grad_mode, value_of
+from .tree import Ref
 
 
 class Memory(NamedTuple):
@@ -38,7 +39,13 @@ class Tape:
     ``memories``: those that a later call finds again. ``written``: the numbers of inputs whose memory is written.
     """
 
-    def __init__(self, graph: Graph, memories: Sequence[Memory], written: Collection[int]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        memories: Sequence[Memory],
+        written: Collection[int],
+        views: dict[Value, Ref],
+    ) -> None:
         self.graph, self.count = graph, len(graph.inputs)
         self.homes = {id(m.versions): m for m in memories}
         self.moved = [
@@ -62,8 +69,10 @@ class Tape:
         self.written = {n: v for v, n in roots.items() if n < self.count}
         self.saved = frozenset(needed_inputs(graph, list(roots)).intersection(written))
         self.history = self._history() if roots else {}
+        self.views = views
         self.parts = self._parts()
         ends = {v for part in self.parts for v in part.ends}
+        self.views = {v: ref for v, ref in views.items() if v in ends}
         self.tracked = [(i, v) for i, v in enumerate(graph.inputs) if v in ends]
         self.fixed: Fixed | None = None
 
@@ -79,11 +88,11 @@ class Tape:
 
     def _parts(self) -> list[Part]:
         """The roots by depth: how many others stand one behind the other between them and the inputs."""
-        own = depths(self.graph, self.roots)
+        own = depths(self.graph, {*self.roots, *self.views})
         parts = []
-        for depth in sorted(set(own.values())):
+        for depth in sorted({own[r] for r in self.roots}):
             here = [r for r in self.roots if own[r] == depth]
-            cuts = {r for r in self.roots if own[r] < depth and len(r.node.results) == 1}
+            cuts = {v for v, n in own.items() if n < depth and len(v.node.results) == 1}
             part = Part(self.graph, here, cuts, self.history, self.saved)
             part.ends = [v for v in part.ends if self._is_wanted(v)]
             part.leaves = [
@@ -94,7 +103,8 @@ class Tape:
 
     def _is_wanted(self, end: Value) -> bool:
         """A leaf that died in the trace wants no gradient."""
-        return end.node.op.name == "input" or end in self.roots or self._home(end) is not None
+        known = end in self.roots or end in self.views
+        return known or end.node.op.name == "input" or self._home(end) is not None
 
     def _home(self, value: Value) -> Memory | None:
         return self.homes.get(id(value.note.versions)) if isinstance(value.note, Stamp) else None
@@ -160,7 +170,10 @@ class Tape:
         made = call.before
         for part in self.parts:
             for end in part.leaves:
-                made[end] = self._leaf(end, call, variant, leaves)
+                if end in call.views:
+                    made[end] = value_of(call.views[end])
+                else:
+                    made[end] = self._leaf(end, call, variant, leaves)
             tensors = [self._tensor(self.roots[r], call, variant, leaves) for r in part.roots]
             op, types = CompiledCall(part, call), [t._type for t in tensors]
             operands = tuple([made[v] for v in part.ends])

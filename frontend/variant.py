@@ -88,7 +88,9 @@ class Variant:
         self.executable: Any = None
         self.calm = False
         self.tape: Tape | None = None
+        self.renewed: list[tuple[str, Any]] = []
         self.made_leaves: list[tuple[int, Any]] = []
+        self.made_views: dict[Value, Ref] = {}
         self.effects: list[tuple[int | None, Any, bool]] = []
         self.histories: list[tuple[str, Any, bool]] = []
         self.pinned: list[tuple[int, Tensor]] = []
@@ -247,10 +249,11 @@ class Variant:
         outputs = run(self.executable, arrays, sizes)
         slots = [self._slot(i, array, sizes) for i, array in enumerate(outputs)]
         self._written(leaves)
-        made = self._make_leaves(leaves, slots)
+        made = self._make_leaves(leaves, slots, sizes)
         if tape is not None:
             tape.mark_spent(slots)
             if call is not None:
+                call.views = {v: made[r.kind, r.key, r.view[0]] for v, r in self.made_views.items()}
                 tape.close(self, call, slots, leaves)
         return self._assign(leaves, slots, sizes, made)
 
@@ -266,14 +269,26 @@ class Variant:
                 storage.advance()
                 storage._value = None
 
-    def _make_leaves(self, leaves: Sequence[Any], slots: list[Storage]) -> dict[Any, Tensor]:
-        """Repeat ``requires_grad_()``: on tensors from outside, then on results, which are tensors from here on."""
+    def _make_leaves(
+        self, leaves: Sequence[Any], slots: list[Storage], sizes: dict[str, int]
+    ) -> dict[Any, Tensor]:
+        """Repeat ``requires_grad_()``: on tensors from outside, then on results, which are tensors from here on.
+
+        Views of which other results are made are tensors from here on, too.
+        """
+        for (
+            kind,
+            key,
+        ) in self.renewed:  # no leaf for a while: what was made before is not made from it
+            self.storage(kind, key, leaves)._value = None
         for place, tensor, on in self.effects:
             make_leaf(tensor if place is None else leaves[place], on)
-        made = {}
+        made: dict[Any, Tensor] = {}
         for k, _ in self.made_leaves:
             made["slot", k, None] = tensor = Tensor(slots[k])
             make_leaf(tensor, True)
+        for spec in self.made_views.values():
+            self._resolve(spec, leaves, slots, sizes, made, {})
         return made
 
     def _slot(self, i: int, array: np.ndarray, sizes: dict[str, int]) -> Storage:

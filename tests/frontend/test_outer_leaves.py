@@ -176,6 +176,46 @@ def test_gradient_with_respect_to_a_result() -> None:
     check(make)
 
 
+def test_gradient_with_respect_to_a_view_of_a_result() -> None:
+    def make(comp: Any) -> Any:
+        w = gm.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
+
+        def f(x: gm.Tensor, z: gm.Tensor) -> Any:
+            y = w * x
+            a, b, c = y[:, :2], y.t(), z[0]
+            return a, b, c, (a * a).sum() + (b * b * w.t()).sum() + (c * c).sum()
+
+        c = comp(f)
+
+        def call() -> Any:
+            w.grad = None
+            *views, total = c(gm.ones(3), w * 2)
+            found = gm.autograd.grad(total, views, retain_graph=True)
+            total.backward()
+            return list(found), w.grad
+
+        return call
+
+    check(make)
+
+
+def test_gradient_with_respect_to_a_leaf_that_was_none_for_a_while() -> None:
+    def make(comp: Any) -> Any:
+        w = leaf()
+
+        def f(x: gm.Tensor) -> gm.Tensor:
+            y = w * x
+            w.requires_grad_(False)
+            y = y + w
+            w.requires_grad_(True)
+            return y + w * 3
+
+        c = comp(f)
+        return lambda: gm.autograd.grad(c(gm.ones(3)).sum(), [w])[0]
+
+    assert check(make)[0].tolist() == [3.0] * 3
+
+
 def test_second_derivative_through_a_result() -> None:
     def make(comp: Any) -> Any:
         w = leaf(0.1, 0.2, 0.3)
