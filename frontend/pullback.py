@@ -18,7 +18,7 @@ from ..ir.graph import Builder, Graph, Node, Type, Value, building, current
 from ..ir.interpret import concrete
 from ..ir.op import OPS, Op
 from ..ir.source import explain
-from ..passes.differentiate import differentiate
+from ..passes.differentiate import differentiate, reachable
 from .eager import overwritten, spent
 from .executable import compile_plain, run
 from .state import state
@@ -276,6 +276,22 @@ class Part:
                         "run backward first, write into a clone(), or make the change out of place",
                     )
                 )
+
+    def is_spent(self) -> bool:
+        """Whether every gradient of the first root would read what a backward inside has freed."""
+        if not any(map(is_freed, reachable(dict.fromkeys(self.roots, self.roots[0]), is_leaf))):
+            return False
+        found = self.derivative([self.roots[0]])
+        lost = {
+            reader
+            for node, value, reader in found.reads
+            if is_freed(node) and (value.node is node or value in node.operands)
+        }
+        values: set[Value] = set()
+        for node in found.graph.nodes:
+            if node in lost or not values.isdisjoint(node.operands):
+                values.update(node.results)
+        return values.issuperset(found.graph.outputs)
 
     def refuse(self) -> Any:
         """The error of a backward where one inside the function has freed what it needs."""

@@ -59,8 +59,9 @@ class Tape:
             joins = m.number >= self.count or m.number in written
             if not joins or not m.final.tracked or is_leaf(m.final):
                 continue
-            if m.number >= self.count and m.final.note.freed:
-                self.spent.append((m.number - self.count, Part(graph, [m.final], (), {}, ())))
+            alone = Part(graph, [m.final], (), {}, ())
+            if m.number >= self.count and (m.final.note.freed or alone.is_spent()):
+                self.spent.append((m.number - self.count, alone))
             elif m.final in roots:
                 self.twins.append((m.number - self.count, m.final))
             else:

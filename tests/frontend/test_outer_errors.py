@@ -155,6 +155,26 @@ def test_dropout_has_one_mask_forward_and_backward() -> None:
 # ---- backward twice ----
 
 
+def test_a_step_that_returns_what_it_made_of_the_loss_keeps_nothing() -> None:
+    w = leaf()
+
+    def step(x: gm.Tensor) -> gm.Tensor:
+        w.grad = None
+        loss = (w * x * w).sum()
+        loss.backward()
+        with gm.no_grad():
+            w.sub_(w.grad * 0.1)
+        return loss * 2
+
+    f: Any = gm.compile(step)
+    for _ in range(4):
+        r = f(gm.ones(3))
+        assert r.requires_grad
+        with pytest.raises(gm.GradError, match="backward a second time through mul"):
+            r.backward()
+    assert f.variants[-1].tape.parts == []
+
+
 @pytest.mark.parametrize("retain", [False, True])
 def test_backward_twice_outside(retain: bool) -> None:
     def make(comp: Any) -> Any:
