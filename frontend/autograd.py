@@ -12,6 +12,7 @@ from ..ir.graph import Node, Value, current
 from ..ir.op import OPS
 from ..ir.source import Site, caller, explain
 from ..passes.differentiate import differentiate
+from .pullback import CompiledCall
 from .state import state
 from .tensor import Tensor, grad_mode, value_of, wrap
 
@@ -195,6 +196,9 @@ def pull(
             found = differentiate(seeds, wrt, _is_leaf, enter)
         finally:
             builder.residuals.node, builder.site = None, before
+    for node in walked:
+        if isinstance(node.op, CompiledCall):
+            node.op.leave(retain)
     if not retain:
         for node in walked:
             _free(node)

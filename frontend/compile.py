@@ -226,7 +226,7 @@ def describe(x: Any) -> Any:
         return None
     s, t = x._storage, x._type
     strides = None if is_contiguous(t.shape, x._strides) else x._strides
-    leaf = id(x) if s.leaf is not None and not x._steps else x.requires_grad
+    leaf = "leaf" if s.leaf is not None and not x._steps else x.requires_grad
     return "tensor", t.shape, t.dtype, strides, leaf
 
 

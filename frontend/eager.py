@@ -54,14 +54,17 @@ class Residuals:
                 raise GradError(spent(node))
             stamp = value.note
             if stamp is not None and stamp.is_stale():
-                raise GradError(
-                    explain(
-                        f"a value that backward needs was overwritten in place: {value.node.op.name} {value.type}, "
-                        f"needed at version {stamp.version}, now {stamp.storage().version}",
-                        value.node.site.span,
-                        "make the change out of place (y = y + 1), or on a clone()",
-                    )
-                )
+                raise GradError(overwritten(value, stamp.version, stamp.versions[0]))
+
+
+def overwritten(value: Value, needed: int, now: int, span: Span | str | None = None) -> str:
+    """The message of a backward that reads what was written since; ``span``: the line that used it, if it is known."""
+    return explain(
+        f"a value that backward needs was overwritten in place: {value.node.op.name} {value.type}, "
+        f"needed at version {needed}, now {now}",
+        span or value.node.site.span,
+        "make the change out of place (y = y + 1), or on a clone()",
+    )
 
 
 def spent(node: Node) -> str:

@@ -35,6 +35,8 @@ def quick(
         return None
     if any(x.requires_grad and (x._steps or x._storage.leaf is None) for x in tensors):
         return None
+    if variant.effects or variant.made_leaves or variant.made_views or variant.writes_history:
+        return None
     return _Generator(variant, sizes).function(call, leaves)
 
 
@@ -125,7 +127,7 @@ class _Generator:
             self.miss(f"{path} is not {self.name(x)}")
 
     def _tensor(self, i: int, x: Tensor) -> None:
-        if x.requires_grad:
+        if any(pinned is x for _, pinned in self.variant.pinned):
             self.miss(f"a{i} is not {self.name(x)}")
             self.line(f"s{i}_ = a{i}._storage")
             return
@@ -137,6 +139,9 @@ class _Generator:
             self.miss(f"a{i}._strides != {self.name(x._strides)}")
         else:
             self.miss("True")
+        if x.requires_grad:
+            self.miss(f"s{i}_.leaf is None or a{i}._steps or id(s{i}_) in variant.states")
+            return
         self.miss(f"s{i}_.leaf is not None or s{i}_.owner is not None")
         self.miss(f"s{i}_._value is not None and s{i}_._value.tracked")
 
@@ -235,10 +240,11 @@ class _Generator:
                 self.act(f"{words}[{slot}] = {i.key}")
         for k, o in enumerate(self.instance.outputs):
             self.act(f"b{k} = allocate({o.nbytes}); v[{o.slot}] = b{k}.address")
-        if self.variant.differentiable and state.grad_enabled:
+        tape = self.variant.tape
+        if tape is not None and tape.parts:
             values = "".join(f"n{k}, " for k in range(len(self.variant.numbers)))
-            sizes = self.name(self.sizes)
-            self.act(f"operands = variant.operands({self._leaves()}, ({values}), {sizes})")
+            found = f"variant, {self._leaves()}, ({values}), {self.name(self.sizes)}"
+            self.act(f"call = {self.name(tape)}.open({found})")
         self.space["run"] = self.instance.run
         self.act("run(slots)")
         self.act("free.append(pair)")
@@ -251,6 +257,8 @@ class _Generator:
                 else self.name(key)
             )
             self.act(f"{target}.versions[0] += 1; {target}._value = None")
+        for kind, key in self.variant.renewed:
+            self.act(f"{f's{key}_' if kind == 'argument' else self.name(key)}._value = None")
 
     def _results(self) -> None:
         for k, (o, (value, strides)) in enumerate(
@@ -262,12 +270,12 @@ class _Generator:
                 f"b{k}.array({self.name(o.dtype)}, {self.name(o.shape)}, {self.name(o.strides)})"
             )
             self.act(f"r{k} = Storage({type_}, {layout}, {array}, None)")
-        if self.variant.differentiable or self.variant.consumed:
-            joined = self.variant.differentiable and state.grad_enabled
-            slots = ", ".join(f"r{k}" for k in range(len(self.variant.slots)))
-            self.act(
-                f"variant.join([{slots}], {'operands' if joined else '()'}, {self.name(self.sizes)})"
-            )
+        tape = self.variant.tape
+        slots = ", ".join(f"r{k}" for k in range(len(self.variant.slots)))
+        if tape is not None and tape.spent:
+            self.act(f"{self.name(tape)}.mark_spent([{slots}])")
+        if tape is not None and tape.parts:
+            self.act(f"{self.name(tape)}.close(variant, call, [{slots}], {self._leaves()})")
         self.made: dict[Any, str] = {}
         values = [
             "MISSING" if a[2] is MISSING else self._expression(a[2]) for a in self.variant.assigns

@@ -15,8 +15,8 @@ from ..ir.source import caller, explain
 from .functions import arithmetic
 from .functions.arguments import as_operand, fitting
 from .functions.operands import append, bring, stretch
-from .state import state
-from .storage import Stamp, Storage, settle
+from .state import bump, state
+from .storage import Stamp, Storage, has_history, settle
 from .tensor import Tensor, base_value, grad_mode, value_of
 
 
@@ -47,6 +47,12 @@ def write(t: Tensor, value: Value) -> Tensor:
         )
     if trace is None:
         t._array()[...] = value.data
+    return keep(t, before, value, recording)
+
+
+def keep(t: Tensor, before: Value, value: Value, recording: bool) -> Tensor:
+    """Note that the memory of ``t`` holds ``value`` now, and ``before`` no longer in its whole storage."""
+    storage, trace = t._storage, state.trace
     if t._steps and (trace is not None or value.tracked or before.tracked):
         value = _put_back(t, before, value)
     if before.tracked and not recording and storage.leaf is None:
@@ -81,8 +87,12 @@ def _hold(storage: Storage, value: Value) -> None:
     elif value.tracked and storage.leaf is None:
         if value.note is not None:
             value = append(OPS["alias"], value)
+        if not has_history(storage):
+            bump()
         storage.value, value.data = value, storage.data
     else:
+        if has_history(storage):
+            bump()
         settle(storage)
         return
     storage.value.note = Stamp(storage, storage.leaf)

@@ -16,10 +16,10 @@ from ..ir.source import explain
 from .executable import compile_plain
 from .layout import is_contiguous
 from .numbers import SPELLED, Number
-from .pullback import Pullback
 from .reads import MISSING, random_states
 from .state import state
 from .storage import Storage
+from .tape import Memory, Tape
 from .tensor import Tensor
 from .trace import FIXED, PROMOTED, Retry, Trace, symbolic_type
 from .tree import WATCHED, Ref, flatten, rebuild
@@ -190,11 +190,14 @@ def _finish(trace: Trace, result: Any, swaps: Swaps, leaves: list[Any]) -> Varia
     resolve = _Resolver(trace, swaps, leaves, slots, outputs)
     v.result = rebuild(result, resolve)
     _collect_assigns(trace, v, resolve)
+    _effects(trace, v, resolve, swaps, leaves)
     writes = []
     for place, (kind, key, value, storage) in enumerate(trace.inputs):
-        if storage is not None and storage.value is not value:
+        if storage is not None and storage.value is not value and _is_written(trace, storage):
             writes.append((value, storage.value))
             v.targets.append((place, kind, key))
+        elif storage is not None and storage.value is not value and storage.leaf is not None:
+            v.renewed.append((kind, key))
     v.slots = outputs
     v.inputs = trace.inputs
     v.traced = Graph(
@@ -203,8 +206,32 @@ def _finish(trace: Trace, result: Any, swaps: Swaps, leaves: list[Any]) -> Varia
     _guards(trace, v, leaves)
     _calm(trace, v, outputs)
     v.executable = _executable(v, leaves)
-    _gradients(v)
+    _gradients(v, resolve.storages, resolve.views)
     return v
+
+
+def _is_written(trace: Trace, storage: Storage) -> bool:
+    """Whether its memory changes: a new value may also be the same memory as a leaf."""
+    before = trace.saved[id(storage)][2] if id(storage) in trace.saved else 0
+    return storage.version != before
+
+
+def _effects(trace: Trace, v: Variant, resolve: _Resolver, swaps: Swaps, leaves: list[Any]) -> None:
+    """What ``requires_grad_`` changed: of arguments, of captured tensors, and which results are leaves."""
+    for x, old, view in swaps.values():
+        on = x._storage.leaf is not None
+        if on != (old.leaf is not None and not view[0]):
+            v.effects.append((next(i for i, leaf in enumerate(leaves) if leaf is x), None, on))
+    for storage, _, _, before in trace.saved.values():
+        on = storage.leaf is not None
+        tensor = (storage.leaf or before or (lambda: None))()
+        if on != (before is not None) and tensor is not None:
+            v.effects.append((None, tensor, on))
+    for k, storage in enumerate(resolve.storages):  # grows while its leaves' gradients are found
+        if storage.leaf is not None:
+            tensor = storage.leaf()
+            grad = None if tensor is None else tensor._grad
+            v.made_leaves.append((k, None if grad is None else resolve(grad)))
 
 
 def _check_dtypes(trace: Trace) -> None:
@@ -242,12 +269,22 @@ class _Resolver:
         outputs: list[tuple[Value, Any]],
     ) -> None:
         self.trace, self.leaves, self.slots, self.outputs = trace, leaves, slots, outputs
+        self.storages: list[Storage] = []
+        self.views: dict[Value, Ref] = {}
         self.arguments = {id(x._storage): x for x, _, _ in swaps.values()}
         self.stands = {id(s): (id(first[0]), first[1]) for s, first, _ in trace.stands.values()}
         self.functions = Functions(trace)
 
     def __call__(self, x: Any) -> Any:
         """Where a later call finds ``x``."""
+        found = self._find(x)
+        if type(found) is Ref and found.view and found.kind != "path":
+            value = x._cache if x._base is x._storage.value else None
+            if value is not None and value.tracked:
+                self.views[value] = found
+        return found
+
+    def _find(self, x: Any) -> Any:
         if type(x) is Number:
             return Ref("number", self.functions(x.text))
         if not isinstance(x, Tensor):
@@ -266,6 +303,7 @@ class _Resolver:
         if id(s) not in self.slots:
             self.slots[id(s)] = len(self.slots)
             self.outputs.append((s.value, s.strides))
+            self.storages.append(s)
         return Ref("slot", self.slots[id(s)], view)
 
 
@@ -314,7 +352,8 @@ def _guards(trace: Trace, v: Variant, leaves: list[Any]) -> None:
         trace.paths,
     )
     v.held = trace.held
-    v.keep = [x for x in leaves if not isinstance(x, Tensor) or x._storage.leaf is not None]
+    v.keep = [x for x in leaves if not isinstance(x, Tensor)]
+    _identities(trace, v, leaves)
     v.shared = [
         (next(i for i, leaf in enumerate(leaves) if leaf is x), x)
         for _, x in trace.shared
@@ -350,14 +389,36 @@ def _calm(trace: Trace, v: Variant, outputs: list[tuple[Value, Any]]) -> None:
     v.calm = all(is_calm(*a) for a in v.assigns)
 
 
-def _gradients(v: Variant) -> None:
-    """Which outputs join the eager tape, and which have spent their graph already."""
-    for i, (value, _) in enumerate(v.slots):
-        if value.tracked:
-            spent = value.note is not None and value.note.freed
-            (v.consumed if spent else v.differentiable).append(i)
-    if v.differentiable:
-        v.pullback = Pullback(v.traced, v.differentiable)
+def _identities(trace: Trace, v: Variant, leaves: list[Any]) -> None:
+    """Which arguments must be the very same in a later call, and which must stay apart from captured leaves."""
+    named = {id(r.obj) for r in v.reads} | {id(obj) for obj, _, _ in v.assigns}
+    v.pinned = [(i, x) for i, x in enumerate(leaves) if isinstance(x, Tensor) and id(x) in named]
+    fixed = {i for i, _ in (*v.pinned, *v.shared)}
+    for i in trace.inputs:
+        if i.kind == "argument" and i.value.note.leaf is not None and i.key not in fixed:
+            v.distinct.append(i.key)
+        if i.kind == "state" and i.storage is not None and i.storage.leaf is not None:
+            v.states.add(id(i.key))
+        if i.kind in ("state", "path") and i.storage is not None and i.value.note.leaf is None:
+            v.histories.append((i.kind, i.key, i.value.tracked))
+
+
+def _gradients(v: Variant, results: list[Storage], views: dict[Value, Ref]) -> None:
+    """Which results and written memories join the eager tape, and which have spent their graph already."""
+    written = [place for place, _, _ in v.targets]
+    memories = [
+        Memory(n, i.storage.value, i.storage.versions)
+        for n, i in enumerate(v.inputs)
+        if i.storage is not None
+    ]
+    memories += [Memory(len(v.inputs) + k, s.value, s.versions) for k, s in enumerate(results)]
+    if any(m.final.tracked for m in memories if m.number >= len(v.inputs) or m.number in written):
+        v.tape = Tape(v.traced, memories, written, views)
+        v.made_views = v.tape.views
+    ends = [v.inputs[n].value for n in written]
+    v.writes_history = bool(v.tape and v.tape.written) or any(
+        x.tracked and x.note.leaf is None for x in ends
+    )
 
 
 def _executable(v: Variant, leaves: list[Any]) -> Any:

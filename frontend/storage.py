@@ -19,22 +19,23 @@ from ..ir.source import NOWHERE
 
 
 class Stamp:
-    """Which version of which storage a value is: what a backward checks before it reads the value.
+    """Which version of which memory a value is: what a backward checks before it reads the value.
 
+    ``versions`` is the storage's own cell: the value may outlive the storage, and its memory was written all the same.
     ``leaf``: a weak reference to the tensor that gets the cotangent, where the walk ends at this value.
     """
 
-    __slots__ = ("freed", "leaf", "storage", "version")
+    __slots__ = ("freed", "leaf", "version", "versions")
 
     def __init__(self, storage: Storage, leaf: Any = None) -> None:
-        self.storage, self.version = weakref.ref(storage), storage.version
+        self.versions = storage.versions
+        self.version = storage.versions[0]
         self.leaf = leaf
         self.freed = False
 
     def is_stale(self) -> bool:
-        """Whether the storage has been written since."""
-        storage = self.storage()
-        return storage is not None and storage.version != self.version
+        """Whether the memory has been written since."""
+        return self.versions[0] != self.version
 
 
 class Storage:
@@ -96,6 +97,12 @@ class Storage:
         if not self.address:
             self.address = self.data.__array_interface__["data"][0]  # type: ignore[union-attr]
         return self.address
+
+
+def has_history(storage: Storage) -> bool:
+    """Whether it holds the result of recorded operations (a leaf holds none)."""
+    value = storage._value
+    return value is not None and value.tracked and storage.leaf is None
 
 
 def settle(storage: Storage) -> None:

@@ -443,6 +443,8 @@ def wrap(value: Value, strides: Shape | None = None) -> Tensor:
 
 def make_leaf(t: Tensor, on: bool) -> None:
     """Turn ``t`` into a leaf (or back): a view gets a storage of its own on the same memory."""
+    if state.trace is not None and t._steps:
+        state.trace.check_new(t)
     if t._steps:
         value = current().append(OPS["alias"], (value_of(t),), ())
         if state.trace is None:
@@ -453,10 +455,7 @@ def make_leaf(t: Tensor, on: bool) -> None:
         else:
             t._rebind(wrap(value, t._strides)._storage)
     if state.trace is not None:
-        value = value_of(t)
-        t._storage.leaf = weakref.ref(t)
-        t._storage.value = state.trace.mark(value, t._storage.leaf)
-        t._storage.value.note = Stamp(t._storage, t._storage.leaf)
+        state.trace.make_leaf(t, on)
         return
     t._storage.leaf = weakref.ref(t) if on else None
     settle(t._storage)

@@ -27,7 +27,7 @@ from .numbers import Number
 from .reads import OPEN, Reads, closure_of, content, frame_of
 from .state import state
 from .storage import Stamp, Storage
-from .tensor import Tensor
+from .tensor import Tensor, value_of
 
 
 class Input(NamedTuple):
@@ -171,6 +171,30 @@ class Trace(Reads):
         out.tracked = True
         return out
 
+    def check_new(self, t: Tensor) -> None:
+        """A view becomes a leaf on memory of its own: refused where the user has that view already."""
+        known = [g.value for g in self.guards.values()] + [r.value for r in self.reads.values()]
+        if any(value is t for value in known):
+            self.refuse(
+                "requires_grad_() inside a traced function, on a view that was made outside",
+                "call it outside of the compiled function, or on a clone()",
+            )
+
+    def make_leaf(self, t: Tensor, on: bool) -> None:
+        """Let ``t`` be a leaf from here on, or none; a later call repeats it."""
+        storage = t._storage
+        for stand, _, old in self.stands.values():
+            if stand is storage:
+                FIXED.add(old)
+                raise Retry("a tensor attribute becomes a leaf")
+        value = value_of(t)
+        storage.leaf = weakref.ref(t) if on else None
+        if on:
+            storage.value = self.mark(value, storage.leaf)
+        else:
+            storage.value = self.append(OPS["detach"], (value,), ())
+        storage.value.note = Stamp(storage, storage.leaf)
+
     def made(self, storage: Storage) -> None:
         """A symbolic storage was made; it must not outlive the trace."""
         self.storages.append(weakref.ref(storage))
@@ -273,6 +297,8 @@ class Trace(Reads):
             argument = isinstance(value, Tensor) and any(
                 value._storage is s for s in self.arguments
             )
+            if argument:
+                self.shared.append((0, value))
             self.reads[key] = Read(
                 obj, name, value, None if argument else content(value), caller(2)
             )

@@ -14,11 +14,11 @@ from ..ir.graph import Graph, Value
 from ..ir.sizes import Dim, evaluate
 from ..ir.source import Span
 from .executable import run
-from .pullback import eager_value, spent_value
 from .reads import MISSING, Guard, content, is_same, look, short
-from .state import epoch, state
-from .storage import Storage
-from .tensor import Tensor, value_of
+from .state import epoch
+from .storage import Storage, has_history
+from .tape import Tape, rewrite
+from .tensor import Tensor, make_leaf
 from .trace import PROMOTED, Input, Path, Read, concrete_shape, kind_of
 from .tree import Ref, rebuild
 
@@ -88,9 +88,16 @@ class Variant:
         self.traced: Graph
         self.executable: Any = None
         self.calm = False
-        self.differentiable: list[int] = []
-        self.consumed: list[int] = []
-        self.pullback: Any = None
+        self.tape: Tape | None = None
+        self.renewed: list[tuple[str, Any]] = []
+        self.made_leaves: list[tuple[int, Any]] = []
+        self.made_views: dict[Value, Ref] = {}
+        self.effects: list[tuple[int | None, Any, bool]] = []
+        self.histories: list[tuple[str, Any, bool]] = []
+        self.pinned: list[tuple[int, Tensor]] = []
+        self.distinct: list[int] = []
+        self.states: set[int] = set()
+        self.writes_history = False
         self.keep: Any = None
 
     # ---- guards ----
@@ -119,6 +126,14 @@ class Variant:
         for i, x in self.shared:
             if leaves[i] is not x:
                 self.why = f"argument {i} is no longer the {x._type} that the function also reaches by itself"
+                return False
+        for i, x in self.pinned:
+            if leaves[i] is not x:
+                self.why = f"argument {i} is another {x._type}, and the function reads or writes its attributes"
+                return False
+        for i in self.distinct:
+            if id(leaves[i]._storage) in self.states:
+                self.why = f"argument {i} is a tensor that the function also reaches by itself"
                 return False
         if epoch.count != self.epoch:
             why = self.changed()
@@ -158,6 +173,10 @@ class Variant:
                 return f"memory or requires_grad of a captured {s.type} changed (.data = ...)"
             if (s.leaf is not None) != leaf:
                 return f"memory or requires_grad of a captured {s.type} changed"
+        for kind, key, tracked in self.histories:
+            s = key if kind == "state" else get(*key)._storage
+            if has_history(s) is not tracked:
+                return f"requires_grad of a captured {s.type} changed"
         return ""
 
     def _guards_hold(self) -> bool:
@@ -218,7 +237,7 @@ class Variant:
         return self._run(leaves, sizes)
 
     def _run(self, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
-        arrays, operands = [], []
+        arrays: list[Any] = []
         for kind, key in self.feeds:
             if kind == "argument":
                 arrays.append(leaves[key]._array())
@@ -226,25 +245,65 @@ class Variant:
                 arrays.append(key(*self.values, **sizes))
             else:
                 arrays.append(self.storage(kind, key, leaves).data)
-        if self.differentiable and state.grad_enabled:
-            operands = self.operands(leaves, self.values, sizes)
+        tape = self.tape
+        call = tape.open(self, leaves, self.values, sizes) if tape and tape.parts else None
         outputs = run(self.executable, arrays, sizes)
         slots = [self._slot(i, array, sizes) for i, array in enumerate(outputs)]
-        for _, kind, key in self.targets:
+        self._written(leaves)
+        made = self._make_leaves(leaves, slots, sizes)
+        if tape is not None:
+            tape.mark_spent(slots)
+            if call is not None:
+                call.views = {v: made[r.kind, r.key, r.view[0]] for v, r in self.made_views.items()}
+                tape.close(self, call, slots, leaves)
+        return self._assign(leaves, slots, sizes, made)
+
+    def _written(self, leaves: Sequence[Any]) -> None:
+        """Memory that the program wrote has lost its history; what is written with a new one joins the tape later."""
+        for place, kind, key in self.targets:
+            if self.tape is not None and place in self.tape.written:
+                continue
             storage = self.storage(kind, key, leaves)
-            storage.advance()
-            storage._value = None
-        result = self._assign(leaves, slots, sizes)
-        self.join(slots, operands, sizes)
-        return result
+            if has_history(storage):
+                rewrite(leaves[key] if kind == "argument" else Tensor(storage))
+            else:
+                storage.advance()
+                storage._value = None
+
+    def _make_leaves(
+        self, leaves: Sequence[Any], slots: list[Storage], sizes: dict[str, int]
+    ) -> dict[Any, Tensor]:
+        """Repeat ``requires_grad_()``: on tensors from outside, then on results, which are tensors from here on.
+
+        Views of which other results are made are tensors from here on, too.
+        """
+        for (
+            kind,
+            key,
+        ) in self.renewed:  # no leaf for a while: what was made before is not made from it
+            self.storage(kind, key, leaves)._value = None
+        for place, tensor, on in self.effects:
+            make_leaf(tensor if place is None else leaves[place], on)
+        made: dict[Any, Tensor] = {}
+        for k, _ in self.made_leaves:
+            made["slot", k, None] = tensor = Tensor(slots[k])
+            make_leaf(tensor, True)
+        for spec in self.made_views.values():
+            self._resolve(spec, leaves, slots, sizes, made, {})
+        return made
 
     def _slot(self, i: int, array: np.ndarray, sizes: dict[str, int]) -> Storage:
         value, strides = self.slots[i]
         type_ = value.type._replace(shape=array.shape)
         return Storage(type_, concrete_shape(strides, sizes), array, None)
 
-    def _assign(self, leaves: Sequence[Any], slots: list[Storage], sizes: dict[str, int]) -> Any:
-        made: dict[Any, Tensor] = {}
+    def _assign(
+        self,
+        leaves: Sequence[Any],
+        slots: list[Storage],
+        sizes: dict[str, int],
+        made: dict[Any, Tensor],
+    ) -> Any:
         paths = {
             (id(o), n): get(o, n) for (o, n) in [key for kind, key in self.feeds if kind == "path"]
         }
@@ -255,6 +314,9 @@ class Variant:
         before = epoch.count
         for obj, name, spec in self.assigns:
             put(obj, name, rebuild(spec, out))
+        for k, grad in self.made_leaves:
+            if grad is not None:
+                made["slot", k, None]._grad = out(grad)
         if self.calm and self.epoch == before:
             self.epoch = epoch.count
         return rebuild(self.result, out)
@@ -333,29 +395,8 @@ class Variant:
                     raise TraceError(
                         f"{a} and {b} share memory and the function changes one of them: pass a copy"
                     )
-
-    # ---- compiled forward, eager backward ----
-
-    def operands(
-        self, leaves: Sequence[Any], values: Sequence[Any], sizes: dict[str, int]
-    ) -> list[Any]:
-        """The inputs as values on the tape, as they are before the run."""
-        out = []
-        for kind, key in self.feeds:
-            if kind == "number":
-                out.append(eager_value(np.asarray(key(*values, **sizes))))
-            elif kind == "argument":
-                out.append(value_of(leaves[key]))
-            else:
-                out.append(self.storage(kind, key, leaves).value)
-        return out
-
-    def join(self, slots: list[Storage], operands: Sequence[Any], sizes: dict[str, int]) -> None:
-        """Let the outputs that need gradients join the tape; those whose graph was used up say so."""
-        if operands:
-            self.pullback.attach(slots, operands, sizes)
-        for i in self.consumed:
-            slots[i].value = spent_value(self.slots[i][0], slots[i])
+        if self.tape is not None:
+            self.tape.check(self, leaves)
 
 
 def share_memory(a: Any, b: Storage) -> bool:

@@ -111,5 +111,7 @@ def _pull_back(
         if rule is None:
             continue
         part = rule(g, y, *node.operands, **attributes)
+        if part is None:  # a compiled call, of which other results depend on this operand
+            continue
         have = cotangents.get(operand)
         cotangents[operand] = part if have is None else have + part

@@ -2,8 +2,6 @@
 
 import ctypes
 import os
-import subprocess
-import sys
 import textwrap
 import threading
 
@@ -11,64 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_programs import TEXT, run
 
 from gristmill.codegen import kernels
 from gristmill.codegen.detect import level
 from gristmill.codegen.llvm.threads import get_num_threads, set_num_threads
 from gristmill.codegen.program import CONSTANT, Check, Host, Program, Segment, Step
-
-# add: p[i] += by; wait: a while of pauses, then p[i] += 1; control: the float control register
-TEXT = """
-define void @add(ptr %args, i64 %lo, i64 %hi) {
-entry:
-  %p = load ptr, ptr %args
-  %args1 = getelementptr i64, ptr %args, i64 1
-  %by = load i64, ptr %args1
-  br label %loop
-loop:
-  %i = phi i64 [%lo, %entry], [%i.next, %loop]
-  %place = getelementptr i64, ptr %p, i64 %i
-  %x = load i64, ptr %place
-  %y = add i64 %x, %by
-  store i64 %y, ptr %place
-  %i.next = add i64 %i, 1
-  %more = icmp ult i64 %i.next, %hi
-  br i1 %more, label %loop, label %return
-return:
-  ret void
-}
-define void @spans(ptr %args, i64 %lo, i64 %hi) {
-  %p = load ptr, ptr %args
-  %place = getelementptr i64, ptr %p, i64 %lo
-  store i64 %hi, ptr %place
-  ret void
-}
-define void @thread(ptr %args, i64 %lo, i64 %hi) {
-entry:
-  br label %loop
-loop:
-  %i = phi i64 [0, %entry], [%i.next, %loop]
-  call void @llvm.x86.sse2.pause()
-  %i.next = add i64 %i, 1
-  %more = icmp ult i64 %i.next, 4000
-  br i1 %more, label %loop, label %return
-return:
-  %p = load ptr, ptr %args
-  %place = getelementptr i64, ptr %p, i64 %lo
-  %tid = call i64 (i64, ...) @syscall(i64 186)
-  store i64 %tid, ptr %place
-  ret void
-}
-define i32 @control() {
-  %p = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %p)
-  %v = load i32, ptr %p
-  ret i32 %v
-}
-declare i64 @syscall(i64, ...)
-declare void @llvm.x86.sse2.pause()
-declare void @llvm.x86.sse.stmxcsr(ptr)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -376,16 +322,6 @@ def test_thread_counts():
             set_num_threads(wrong)
 
 
-def run(script, **more):
-    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "PYTHONPATH": top, **more}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def test_the_environment_counts_threads():
     script = "from gristmill.codegen.llvm.threads import get_num_threads as n; print(n())"
     assert run(script, GRISTMILL_THREADS="7") == "7"
@@ -437,91 +373,3 @@ def test_a_warm_start_loads_no_llvm(code):
         assert not any(name.startswith("llvmlite") for name in sys.modules)
     """
     run(script)
-
-
-def test_the_portable_twin_agrees(code):
-    script = """
-        import numpy as np
-        from gristmill.codegen import kernels
-        from gristmill.codegen.detect import level
-        from gristmill.codegen.program import CONSTANT, Check, Host, Program, Segment, Step
-        code = kernels.find(["test program", TEXT], level("x86-64"), lambda: TEXT)
-        x, y, mailbox = np.zeros(9, np.int64), np.zeros(5, np.int64), np.zeros(2, np.int64)
-        segments = (Segment(((0, 8), (CONSTANT, 3)), 7), Segment(((1, 0), (2, 1)), (3, 0)))
-        steps = [Step(code.address("add"), segments, True, 2), Check(4, 8), Host(0),
-                 Step(code.address("add"), segments[:1])]
-        program = Program(steps, 5, [code])
-        slots = program.slots()
-        slots.values[:5] = [x.ctypes.data, y.ctypes.data, 9, 5, mailbox.ctypes.data]
-        seen = []
-        assert program.run(slots, [seen.append]) is None
-        assert seen == [slots]
-        assert x.tolist() == [0] + [6] * 7 + [0] and y.tolist() == [10] * 5
-        mailbox[1] = 1
-        assert program.run(slots, [seen.append]) == 1
-        assert x.tolist() == [0] + [9] * 7 + [0]
-        print("agrees")
-    """
-    text = f"TEXT = {TEXT!r}\n" + textwrap.dedent(script)
-    for threads in ("1", "3"):
-        assert run(text, GRISTMILL_PORTABLE="1", GRISTMILL_THREADS=threads) == "agrees"
-
-
-def test_an_interrupt_leaves_no_portable_helper_at_work(code):
-    """Helpers that went on taking chunks would write to memory that is used again."""
-    script = """
-        import ctypes, os, signal, threading, time
-        import numpy as np
-        from gristmill.codegen import kernels
-        from gristmill.codegen.detect import level
-        from gristmill.codegen.program import Program, Segment, Step
-        code = kernels.find(["test program", TEXT], level("x86-64"), lambda: TEXT)
-        x = np.zeros(4000, np.int64)
-        step = Step(code.address("add"), (Segment(((0, 0), (1, 0)), 4000),), True)
-        program = Program([step], 2, [code])
-        def later():
-            for _ in range(40):
-                time.sleep(0.01)
-                os.kill(os.getpid(), signal.SIGINT)
-        thread = threading.Thread(target=later)
-        thread.start()
-        while thread.is_alive():
-            try:
-                slots = program.slots()
-                slots.values[:2] = [x.ctypes.data, 1]
-                program.run(slots)
-                del slots
-                before = x.copy()
-                time.sleep(0.0002)
-                assert (x == before).all()
-            except KeyboardInterrupt:
-                before = x.copy()
-                time.sleep(0.0002)
-                assert (x == before).all()
-        print("still")
-    """
-    text = f"TEXT = {TEXT!r}\n" + textwrap.dedent(script)
-    assert run(text, GRISTMILL_PORTABLE="1", GRISTMILL_THREADS="4") == "still"
-
-
-def test_a_portable_step_at_the_end_of_the_interpreter(code):
-    """No thread can be had any more: the caller runs all of it."""
-    script = """
-        import atexit
-        import numpy as np
-        from gristmill.codegen import kernels
-        from gristmill.codegen.detect import level
-        from gristmill.codegen.program import Program, Segment, Step
-        code = kernels.find(["test program", TEXT], level("x86-64"), lambda: TEXT)
-        x = np.zeros(64, np.int64)
-        step = Step(code.address("add"), (Segment(((0, 0), (1, 0)), 64),), True)
-        program = Program([step], 2, [code])
-        def last():
-            slots = program.slots()
-            slots.values[:2] = [x.ctypes.data, 3]
-            program.run(slots)
-            print(x.sum())
-        atexit.register(last)
-    """
-    text = f"TEXT = {TEXT!r}\n" + textwrap.dedent(script)
-    assert run(text, GRISTMILL_PORTABLE="1", GRISTMILL_THREADS="4") == "192"
