@@ -34,7 +34,10 @@ class Number:
 
     def fix(self) -> Any:
         """The value, which from here on must stay what it is."""
-        self.trace.decide(f"{self.text} == {self.now!r}", True)
+        if self.now and self.now - self.now == 0:
+            self.trace.decide(f"{self.text} == {self.now!r}", True)
+        else:  # 0.0 is not -0.0, and neither NaN nor infinity is written as a number
+            self.trace.decide(f"repr({self.text}) == {repr(self.now)!r}", True)
         return self.now
 
     def __float__(self) -> float:

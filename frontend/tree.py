@@ -7,7 +7,10 @@ attributes; this floor names none of them.
 from __future__ import annotations
 
 import dataclasses
+import sys
+import sysconfig
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +33,28 @@ def watch(cls: type) -> type:
 def is_watched(x: Any) -> bool:
     """Whether a trace sees the attributes of ``x``."""
     return isinstance(x, tuple(WATCHED))
+
+
+_HEAP, _IMMUTABLE = 1 << 9, 1 << 8  # type flags of CPython
+_PACKAGES = tuple(
+    {sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_known: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+
+
+def is_open(cls: type) -> bool:
+    """Whether a class is the user's: not built in, not Gristmill's, not from an installed package."""
+    found = _known.get(cls)
+    if found is None:
+        module = cls.__module__
+        file = getattr(sys.modules.get(module), "__file__", None) or ""
+        found = _known[cls] = bool(
+            cls.__flags__ & _HEAP
+            and not cls.__flags__ & _IMMUTABLE
+            and module.split(".")[0] not in ("gristmill", *sys.builtin_module_names)
+            and not file.startswith(_PACKAGES)
+        )
+    return found
 
 
 SCALARS = (bool, str, type(None), bytes, complex, range, frozenset, type(Ellipsis))
@@ -86,9 +111,9 @@ def _foreign(x: Any, kind: type, leaves: list[Any]) -> Any:
     """A leaf that is no tensor: NumPy's scalars count as numbers, plain functions as their code."""
     if isinstance(x, np.generic) and isinstance(x.item(), int | float):
         leaves.append(x.item())
-        return type(x.item())
+        return (bool, x.item()) if isinstance(x, np.bool_) else type(x.item())
     leaves.append(x)
-    if kind is types.FunctionType and not x.__closure__ and not x.__defaults__:
+    if kind is types.FunctionType and not (x.__closure__ or x.__defaults__ or x.__kwdefaults__):
         return kind, id(x.__code__), id(x.__globals__)
     return kind, id(x)
 

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..ir.dtypes import default_float
 from ..ir.errors import TraceError
 from ..ir.graph import Graph, Value
 from ..ir.sizes import Dim, evaluate
 from ..ir.source import Span
 from .executable import run
 from .pullback import eager_value, spent_value
-from .reads import MISSING, Guard, content, is_same, look, short
+from .reads import MISSING, Guard, content, is_same, look, scalar, short
 from .state import epoch, state
 from .storage import Storage
 from .tensor import Tensor, value_of
@@ -39,7 +40,10 @@ def put(obj: Any, name: str, value: Any) -> None:
     if isinstance(obj, Tensor):
         obj.grad = value
     elif isinstance(obj, dict):
-        dict.__setitem__(obj, name, value)
+        if value is MISSING:
+            dict.pop(obj, name, None)
+        else:
+            dict.__setitem__(obj, name, value)
     elif value is MISSING:
         if get(obj, name) is not MISSING:
             delattr(obj, name)
@@ -67,6 +71,7 @@ class Variant:
         self.found: dict[str, int] = {}
         self.seconds = 0.0
         self.epoch = -1
+        self.default = default_float()
         self.inputs: list[Input] = []
         self.feeds: list[tuple[str, Any]] = []
         self.targets: list[tuple[int, str, Any]] = []
@@ -129,6 +134,8 @@ class Variant:
 
     def changed(self) -> str:
         """What is no longer as it was read, by name; empty if nothing."""
+        if default_float() is not self.default:
+            return f"the default dtype changed from {self.default!r} to {default_float()!r}"
         for r in self.reads:
             now = get(r.obj, r.name)
             if now is r.value if r.content is None else content(now) == r.content:
@@ -145,7 +152,7 @@ class Variant:
                     continue
             if type(now) is type(r.value) and type(now) in (int, float):
                 PROMOTED.add(r.obj, r.name)
-            name = f"{type(r.obj).__name__}.{r.name}"
+            name = f"{type(r.obj).__name__}{f'.{r.name}' if isinstance(r.name, str) else '[...]'}"
             if now is r.value:
                 tensor = isinstance(now, Tensor)
                 return (
@@ -182,7 +189,7 @@ class Variant:
             return False
         if not self.decisions:
             return True
-        state_now = values, sizes
+        state_now = list(map(scalar, values)), sizes
         if state_now == self.checked:
             return True
         for d in self.decisions:

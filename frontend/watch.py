@@ -1,0 +1,236 @@
+"""Plain objects that a traced function meets: while a trace is open, reads of their attributes become guards.
+
+An object is met where a chain leads to it, in a container that is met, or as an attribute of an object that is watched;
+from then on its class has a ``__getattribute__`` of ours, which is taken off when the trace ends. Objects that are born
+inside are never met: what they hold is remade by the trace.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+import types
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..ir.errors import TraceError
+from ..ir.source import is_inside
+from .consumed import is_used_up, mark, position, put_back
+from .reads import LARGE, MISSING, SCALAR, Reads, look
+from .state import state
+from .tensor import Tensor
+from .tree import is_open, is_watched
+
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+_IGNORED = (*SCALAR, types.ModuleType, types.FunctionType, Tensor)
+_METHODS = (types.MethodType, types.BuiltinFunctionType)
+_UNWATCHED = (type, BaseException, enum.Enum, np.ndarray, Tensor)
+
+
+class Slots:
+    """The slots of an object, looked up as if they were a dict."""
+
+    def __init__(self, obj: Any) -> None:
+        self.obj = obj
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return object.__getattribute__(self.obj, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def get(self, name: str, default: Any) -> Any:
+        """What a slot holds, or ``default``."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        object.__setattr__(self.obj, name, value)
+
+    def __delitem__(self, name: str) -> None:
+        object.__delattr__(self.obj, name)
+
+
+class Watch(Reads):
+    """The objects that were met, the hooks on their classes, and what was read from them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: dict[int, Any] = {}
+        self.plain: dict[int, Any] = {}
+        self.slots: dict[int, Slots] = {}
+        self.noticed: set[tuple[int, str]] = set()
+        self.hooked: dict[type, dict[str, Any]] = {}
+        self.drawn: list[tuple[Any, Any, Any]] = []
+
+    # ---- meeting ----
+
+    def meet(self, value: Any) -> None:
+        """Watch a plain object from outside; go through containers, and note how far iterators were read."""
+        kind = type(value)
+        if kind in _IGNORED or id(value) in self.met:
+            return
+        if kind in _METHODS:
+            self.meet(value.__self__)
+        elif isinstance(value, _CONTAINERS):
+            self.met[id(value)] = value
+            if len(value) <= LARGE:
+                for e in list(dict.values(value) if isinstance(value, dict) else value):
+                    self.meet(e)
+        elif is_used_up(value):
+            self.met[id(value)] = value
+            self.drawn.append((value, mark(value), position(value)))
+        if is_open(kind) and not is_watched(value) and not isinstance(value, _UNWATCHED):
+            self.met[id(value)] = self.plain[id(value)] = value
+            self.hook(kind)
+
+    def hook(self, cls: type) -> None:
+        """Let the trace see what is read from and written to the objects of a class, and read its operators' code."""
+        if cls in self.hooked:
+            return
+        self.hooked[cls] = {name: vars(cls).get(name, MISSING) for name in _MAKERS}
+        for name, maker in _MAKERS.items():
+            type.__setattr__(cls, name, maker(self._before(cls, name)))
+        for c in filter(is_open, cls.__mro__):
+            for name, f in list(vars(c).items()):
+                if name[:2] == "__" and name not in _PASSIVE and type(f) is types.FunctionType:
+                    self.enter_function(f)
+
+    def _before(self, cls: type, name: str) -> Callable[..., Any]:
+        """What a class did before it was hooked."""
+        for c in cls.__mro__:
+            found = self.hooked[c][name] if c in self.hooked else vars(c).get(name, MISSING)
+            if found is not MISSING:
+                return found  # type: ignore[no-any-return]
+        raise TypeError(f"{cls.__name__} has no {name}")
+
+    def unhook(self) -> None:
+        """All classes as they were."""
+        for cls, before in self.hooked.items():
+            for name, found in before.items():
+                if found is MISSING:
+                    type.__delattr__(cls, name)
+                else:
+                    type.__setattr__(cls, name, found)
+        self.hooked = {}
+
+    # ---- reads and writes ----
+
+    def notice(self, obj: Any, name: str, value: Any, frame: Any) -> None:
+        """An attribute of a plain object was read: guard where it came from, and go on to what it is."""
+        key = id(obj), name
+        if key in self.noticed:
+            return
+        kind, values = type(obj), _dict_of(obj)
+        text = f"{kind.__name__}.{name}"
+        found = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
+        self.noticed.add(key)
+        if name == "__dict__":
+            self.guard({name: value}, name, text, value, True)
+        elif isinstance(found, types.MemberDescriptorType):
+            self.guard(self._slots(obj), name, text, value, True)
+        elif _is_data(found):  # what its code reads is noticed in turn
+            self.guard_class(kind, name)
+            if isinstance(found, property) and found.fget is not None:
+                self.enter(types.MethodType(found.fget, obj))
+            return
+        elif values is not None and name in values:
+            last = (id(frame.f_code), frame.f_lasti, id(values)) not in self.passed
+            if not last:
+                self.noticed.discard(key)  # another place may read all of it
+            self.guard(values, name, text, values[name], last)
+        else:
+            if values is not None:
+                self.guard(values, name, text, MISSING, False)
+            self.guard_class(kind, name)
+        self.meet(value)
+        self.enter(value)
+
+    def write(self, obj: Any, name: str) -> None:
+        """An attribute of a plain object is about to change: when the trace ends it must be what it is now."""
+        found = next((vars(c)[name] for c in type(obj).__mro__ if name in vars(c)), MISSING)
+        values, text = _dict_of(obj), f"{type(obj).__name__}.{name}"
+        if isinstance(found, types.MemberDescriptorType):
+            slots = self._slots(obj)
+            self.guard(slots, name, text, look(slots, name), True)
+        elif values is not None and not _is_data(found):
+            self.guard(values, name, text, values.get(name, MISSING), True)
+
+    def _slots(self, obj: Any) -> Slots:
+        return self.slots.setdefault(id(obj), Slots(obj))
+
+    def undo(self) -> TraceError | None:
+        """Put back what the function changed outside of tensors and Module attributes; the refusal of the first."""
+        error = super().undo()
+        for x, before, kept in self.drawn:
+            if before is None or mark(x) != before:
+                error = error or TraceError(
+                    f"the traced function draws from a {type(x).__name__} made outside of it: what it gives would be "
+                    "frozen; pass its next value as an argument"
+                )
+                put_back(x, kept)
+        return error
+
+
+def _dict_of(obj: Any) -> Any:
+    try:
+        return object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        return None
+
+
+def _is_data(found: Any) -> bool:
+    """Whether what a class holds answers before the object's own names: a property, or the like of it."""
+    return isinstance(found, property) or hasattr(type(found), "__set__")
+
+
+# ---- what is put on the classes ----
+
+
+def _reading(before: Callable[..., Any]) -> Any:
+    def __getattribute__(self: Any, name: str) -> Any:
+        trace = state.trace
+        if (
+            trace is None
+            or id(self) not in trace.plain
+            or (name[:2] == "__" and name != "__dict__")
+            or is_inside(sys._getframe(1))
+        ):
+            return before(self, name)
+        try:
+            value = before(self, name)
+        except AttributeError:
+            trace.notice(self, name, MISSING, sys._getframe(1))
+            raise
+        trace.notice(self, name, value, sys._getframe(1))
+        return value
+
+    return __getattribute__
+
+
+def _writing(before: Callable[..., Any]) -> Any:
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        if state.trace is not None and id(self) in state.trace.plain:
+            state.trace.write(self, name)
+        before(self, name, value)
+
+    return __setattr__
+
+
+def _deleting(before: Callable[..., Any]) -> Any:
+    def __delattr__(self: Any, name: str) -> None:
+        if state.trace is not None and id(self) in state.trace.plain:
+            state.trace.write(self, name)
+        before(self, name)
+
+    return __delattr__
+
+
+_MAKERS = {"__getattribute__": _reading, "__setattr__": _writing, "__delattr__": _deleting}
+_PASSIVE = {*_MAKERS, "__init__", "__new__", "__repr__", "__str__", "__del__", "__reduce__"}
+"""Methods of a class that no operator and no attribute of its objects leads to."""
