@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...frontend.state import state
 from .optimizer import Optimizer
 
 __all__ = [
@@ -20,6 +21,15 @@ __all__ = [
     "ReduceLROnPlateau",
     "StepLR",
 ]
+
+
+def _check_untraced() -> None:
+    """An epoch is a Python number of the schedule: a compiled step would be made anew at each."""
+    if state.trace is not None:
+        state.trace.refuse(
+            "a scheduler's step() inside a traced function",
+            "call it after the compiled step: a changed rate compiles nothing again",
+        )
 
 
 class LRScheduler:
@@ -49,6 +59,7 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go on by one epoch (or to ``epoch``)."""
+        _check_untraced()
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = rate
@@ -247,6 +258,7 @@ class ReduceLROnPlateau:
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:
         """Look at the metric and lower the rate if it is time."""
+        _check_untraced()
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(current):

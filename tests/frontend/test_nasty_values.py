@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -301,3 +302,68 @@ def test_lr_becomes_a_tensor() -> None:
     f(draw(8, 4), draw(8, 2))
     assert np.array_equal(old, numbers(net[0].weight))
     assert len(f.log) == 2
+
+
+@pytest.mark.parametrize("kind", [optim.lr_scheduler.StepLR, optim.lr_scheduler.LinearLR])
+def test_a_schedule_steps_inside(kind: Any) -> None:
+    net, opt = network()
+    schedule = kind(opt, 2)
+    step = training(net, opt)
+
+    def f(x: gm.Tensor, y: gm.Tensor) -> gm.Tensor:
+        loss = step(x, y)
+        schedule.step()
+        return loss
+
+    with pytest.raises(gm.TraceError, match=r"step\(\) inside[\s\S]*call it after the compiled"):
+        gm.compile(f)(draw(8, 4), draw(8, 2))
+    assert schedule.last_epoch == 0
+
+
+def test_equal_but_different() -> None:
+    box: Any = Box()
+    net: Any = nn.Module()
+
+    def f(x: gm.Tensor, a: float) -> gm.Tensor:
+        return x * math.copysign(1.0, box.k) + math.copysign(2.0, net.k) * math.copysign(3.0, a)
+
+    c = gm.compile(f)
+    for box.k in (0.0, -0.0):
+        for net.k in (0.0, -0.0):
+            for a in (0.0, -0.0):
+                for _ in range(4):
+                    assert np.array_equal(numbers(c(draw(3), a)), numbers(f(draw(3), a)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite(value: float) -> None:
+    box: Any = Box()
+    box.k = value
+    c = gm.compile(lambda x, a: x + (1 if math.isfinite(box.k) else 2) + (1 if float(a) > 5 else 2))
+    for _ in range(4):
+        box.k = float(str(value))  # equal, but another object
+        want = numbers(draw(3) + 2 + (1 if value > 5 else 2))
+        assert np.array_equal(numbers(c(draw(3), float(str(value)))), want)
+    assert len(c.log) == 1
+
+
+def test_bools_of_numpy() -> None:
+    c = gm.compile(lambda x, flag: x * 2 if flag else x)
+    for flag in (np.bool_(True), np.bool_(False), True, False) * 2:
+        for _ in range(3):
+            want = numbers(draw(3) * 2 if flag else draw(3))
+            assert np.array_equal(numbers(c(draw(3), flag)), want)
+    assert len(c.log) == 4
+
+
+def test_functions_with_other_defaults() -> None:
+    def make(k: float) -> Callable[..., Any]:
+        def f(x: gm.Tensor, *, k: float = k) -> gm.Tensor:
+            return x * k
+
+        return f
+
+    c = gm.compile(lambda x, f: f(x))
+    for k in (2.0, 3.0):
+        for _ in range(3):
+            assert np.array_equal(numbers(c(draw(3), make(k))), numbers(draw(3) * k))
