@@ -42,7 +42,7 @@ def mark(x: Any) -> Any:
     """How far it was read, as a value to compare; None where only a reading would tell."""
     if isinstance(x, RANDOM):
         return _flat(position(x))
-    if isinstance(x, types.GeneratorType):
+    if isinstance(x, types.GeneratorType) or type(x).__module__ not in ("builtins", "itertools"):
         return None
     try:
         parts = x.__reduce__()

@@ -419,8 +419,8 @@ class Reads:
                 return value
         return MISSING
 
-    def meet(self, value: Any) -> None:
-        """Something from outside of the function is met: a trace watches it (see ``watch.py``)."""
+    def meet(self, value: Any, inside: bool = False) -> None:
+        """Something from outside of the function is met (in a container): a trace watches it (see ``watch.py``)."""
 
     def guard_container(self, obj: Any, name: str, value: Any) -> None:
         """A container held by a watched object may change in place, unseen: its content is compared at each call."""

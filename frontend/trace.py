@@ -23,13 +23,14 @@ from ..ir.op import OPS, Op
 from ..ir.sizes import Dim, Poly, Shape
 from ..ir.source import Site, Span, caller, explain
 from .bytecode import closure_of, frame_of
+from .consumed import is_used_up
 from .eager import Eager, Residuals, is_tracked, located
 from .numbers import Number
 from .reads import MISSING, OPEN, content
 from .state import state
 from .storage import Stamp, Storage
 from .tensor import Tensor
-from .tree import is_open
+from .tree import is_open, is_plain
 from .watch import Watch
 
 
@@ -143,7 +144,7 @@ class Trace(Watch):
                 known = {
                     k: v
                     for k, v in frame.f_locals.items()
-                    if id(v) in self.plain or not is_open(type(v))
+                    if id(v) in self.met or not (is_plain(type(v)) or is_used_up(v))
                 }
                 self.enter_code(span.code, frame.f_globals, closure_of(span.code, frame), known)
         return Site(span, state.path[-1] if state.path else "")

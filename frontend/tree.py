@@ -39,21 +39,36 @@ _HEAP, _IMMUTABLE = 1 << 9, 1 << 8  # type flags of CPython
 _PACKAGES = tuple(
     {sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
-_known: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[type, tuple[bool, bool]] = weakref.WeakKeyDictionary()
+
+
+def is_installed(file: str) -> bool:
+    """Whether code is of Python's library or of an installed package."""
+    return file.startswith(_PACKAGES)
+
+
+def is_plain(cls: type) -> bool:
+    """Whether a class is written in Python, and not by us: a trace may watch its objects."""
+    return (_known.get(cls) or _look_at(cls))[0]
 
 
 def is_open(cls: type) -> bool:
-    """Whether a class is the user's: not built in, not Gristmill's, not from an installed package."""
-    found = _known.get(cls)
-    if found is None:
-        module = cls.__module__
-        file = getattr(sys.modules.get(module), "__file__", None) or ""
-        found = _known[cls] = bool(
-            cls.__flags__ & _HEAP
-            and not cls.__flags__ & _IMMUTABLE
-            and module.split(".")[0] not in ("gristmill", *sys.builtin_module_names)
-            and not file.startswith(_PACKAGES)
-        )
+    """Whether a class is the user's: plain, and not from an installed package."""
+    return (_known.get(cls) or _look_at(cls))[1]
+
+
+def _look_at(cls: type) -> tuple[bool, bool]:
+    module = cls.__module__
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    plain = (
+        cls.__flags__ & _HEAP
+        and not cls.__flags__ & _IMMUTABLE
+        and module.split(".")[0] not in ("gristmill", *sys.builtin_module_names)
+    )
+    installed = is_installed(file) and module not in ("argparse", "collections")  # mere data
+    if installed:  # not a type that C code makes
+        plain = plain and any(type(v) is types.FunctionType for v in vars(cls).values())
+    found = _known[cls] = bool(plain), bool(plain and not installed)
     return found
 
 

@@ -22,7 +22,7 @@ from .consumed import is_used_up, mark, position, put_back
 from .reads import LARGE, MISSING, SCALAR, Reads, look
 from .state import state
 from .tensor import Tensor
-from .tree import is_open, is_watched
+from .tree import is_installed, is_open, is_plain, is_watched
 
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _IGNORED = (*SCALAR, types.ModuleType, types.FunctionType, Tensor)
@@ -31,14 +31,14 @@ _UNWATCHED = (type, BaseException, enum.Enum, np.ndarray, Tensor)
 
 
 class Slots:
-    """The slots of an object, looked up as if they were a dict."""
+    """The attributes of an object that are in no dict, looked up as if they were."""
 
-    def __init__(self, obj: Any) -> None:
-        self.obj = obj
+    def __init__(self, obj: Any, read: Any = object.__getattribute__) -> None:
+        self.obj, self.read = obj, read
 
     def __getitem__(self, name: str) -> Any:
         try:
-            return object.__getattribute__(self.obj, name)
+            return self.read(self.obj, name)
         except AttributeError:
             raise KeyError(name) from None
 
@@ -70,7 +70,7 @@ class Watch(Reads):
 
     # ---- meeting ----
 
-    def meet(self, value: Any) -> None:
+    def meet(self, value: Any, inside: bool = False) -> None:
         """Watch a plain object from outside; go through containers, and note how far iterators were read."""
         kind = type(value)
         if kind in _IGNORED or id(value) in self.met:
@@ -81,11 +81,13 @@ class Watch(Reads):
             self.met[id(value)] = value
             if len(value) <= LARGE:
                 for e in list(dict.values(value) if isinstance(value, dict) else value):
-                    self.meet(e)
+                    self.meet(e, True)
         elif is_used_up(value):
-            self.met[id(value)] = value
-            self.drawn.append((value, mark(value), position(value)))
-        if is_open(kind) and not is_watched(value) and not isinstance(value, _UNWATCHED):
+            before = mark(value)
+            if before is not None or not inside:  # what lies in a container may not be meant
+                self.met[id(value)] = value
+                self.drawn.append((value, before, position(value)))
+        if is_plain(kind) and not is_watched(value) and not isinstance(value, _UNWATCHED):
             self.met[id(value)] = self.plain[id(value)] = value
             self.hook(kind)
 
@@ -95,7 +97,7 @@ class Watch(Reads):
             return
         self.hooked[cls] = {name: vars(cls).get(name, MISSING) for name in _MAKERS}
         for name, maker in _MAKERS.items():
-            type.__setattr__(cls, name, maker(self._before(cls, name)))
+            type.__setattr__(cls, name, maker(self._before(cls, name), is_open(cls)))
         for c in filter(is_open, cls.__mro__):
             for name, f in list(vars(c).items()):
                 if name[:2] == "__" and name not in _PASSIVE and type(f) is types.FunctionType:
@@ -130,8 +132,9 @@ class Watch(Reads):
         text = f"{kind.__name__}.{name}"
         found = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
         self.noticed.add(key)
-        if name == "__dict__":
-            self.guard({name: value}, name, text, value, True)
+        if name in _WHOLE:
+            value = values
+            self.guard({name: value}, name, f"{kind.__name__}.__dict__", value, True)
         elif isinstance(found, types.MemberDescriptorType):
             self.guard(self._slots(obj), name, text, value, True)
         elif _is_data(found):  # what its code reads is noticed in turn
@@ -147,7 +150,8 @@ class Watch(Reads):
         else:
             if values is not None:
                 self.guard(values, name, text, MISSING, False)
-            self.guard_class(kind, name)
+            if self.guard_class(kind, name) is MISSING and value is not MISSING:
+                self.guard(Slots(obj, getattr), name, text, value, True)  # from its class's code
         self.meet(value)
         self.enter(value)
 
@@ -192,39 +196,48 @@ def _is_data(found: Any) -> bool:
 # ---- what is put on the classes ----
 
 
-def _reading(before: Callable[..., Any]) -> Any:
+_WHOLE = {"__dict__", "__reduce__", "__reduce_ex__", "__getstate__"}
+"""Names by which all attributes are read: ``vars`` and ``copy`` ask for them."""
+
+
+def _is_seen(obj: Any, frame: Any, own: bool) -> bool:
+    """Whether what a frame does to an object is the user's doing; the objects of packages have secrets of their own."""
+    trace = state.trace
+    if trace is None or id(obj) not in trace.plain or is_inside(frame):
+        return False
+    return own or not is_installed(frame.f_code.co_filename)
+
+
+def _reading(before: Callable[..., Any], own: bool) -> Any:
     def __getattribute__(self: Any, name: str) -> Any:
-        trace = state.trace
-        if (
-            trace is None
-            or id(self) not in trace.plain
-            or (name[:2] == "__" and name != "__dict__")
-            or is_inside(sys._getframe(1))
-        ):
+        if state.trace is None or (name[:2] == "__" and name not in _WHOLE):
+            return before(self, name)
+        frame = sys._getframe(1)
+        if not _is_seen(self, frame, own):
             return before(self, name)
         try:
             value = before(self, name)
         except AttributeError:
-            trace.notice(self, name, MISSING, sys._getframe(1))
+            state.trace.notice(self, name, MISSING, frame)
             raise
-        trace.notice(self, name, value, sys._getframe(1))
+        state.trace.notice(self, name, value, frame)
         return value
 
     return __getattribute__
 
 
-def _writing(before: Callable[..., Any]) -> Any:
+def _writing(before: Callable[..., Any], own: bool) -> Any:
     def __setattr__(self: Any, name: str, value: Any) -> None:
-        if state.trace is not None and id(self) in state.trace.plain:
+        if _is_seen(self, sys._getframe(1), own):
             state.trace.write(self, name)
         before(self, name, value)
 
     return __setattr__
 
 
-def _deleting(before: Callable[..., Any]) -> Any:
+def _deleting(before: Callable[..., Any], own: bool) -> Any:
     def __delattr__(self: Any, name: str) -> None:
-        if state.trace is not None and id(self) in state.trace.plain:
+        if _is_seen(self, sys._getframe(1), own):
             state.trace.write(self, name)
         before(self, name)
 

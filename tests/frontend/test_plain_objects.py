@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import copy
+import logging
 import types
-from collections import Counter, defaultdict, deque
+from collections import Counter, UserDict, defaultdict, deque
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
@@ -146,6 +149,49 @@ def test_slots_and_getattr() -> None:
     slotted, fallback = Slotted(2.0), Fallback(2.0)
     follows(lambda x: scaled(x, slotted), lambda: setattr(slotted, "k", 5.0))
     follows(lambda x: scaled(x, fallback), lambda: fallback.values.update(k=5.0))
+
+
+def test_what_classes_compute() -> None:
+    class Odd:
+        def __init__(self) -> None:
+            self.k = 2.0
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "twice":
+                return object.__getattribute__(self, "k") * 2
+            return super().__getattribute__(name)
+
+    class Table:
+        def __init__(self) -> None:
+            self.entries = {"k": 2.0}
+
+        def __getitem__(self, key: str) -> float:
+            return self.entries[key] * RATE
+
+    class Both(Odd, Table):
+        def __init__(self) -> None:
+            Odd.__init__(self)
+            Table.__init__(self)
+
+    odd, both = Odd(), Both()
+    follows(lambda x: x * odd.twice, lambda: setattr(odd, "k", 5.0))
+    follows(lambda x: x * both.twice * both["k"], lambda: both.entries.update(k=5.0))
+    follows(lambda x: x * both.twice * both["k"], lambda: setattr(both, "k", 5.0))
+    follows(lambda x: x * both["k"], lambda: globals().update(RATE=5.0))
+
+
+def test_objects_of_packages_and_copies() -> None:
+    options, table, box = argparse.Namespace(k=2.0), UserDict(k=2.0), Box()
+    follows(lambda x: scaled(x, options), lambda: setattr(options, "k", 5.0))
+    follows(lambda x: x * table["k"], lambda: table.update(k=5.0))
+    follows(lambda x: scaled(x, copy.deepcopy(box)), lambda: setattr(box, "k", 5.0))
+    logger = logging.getLogger("gristmill.test")
+
+    def f(x: Any) -> Any:
+        logger.debug("a cache of the logger is written here")
+        return x * (2 if logger.level else 1)
+
+    follows(f, lambda: logger.setLevel(logging.ERROR))
 
 
 def test_class_attributes() -> None:
