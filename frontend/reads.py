@@ -93,7 +93,7 @@ def content(v: Any, depth: int = 3) -> Any:
     if kind is types.MethodType:
         return kind, id(v.__func__), id(v.__self__)
     if isinstance(v, list | tuple | dict | set | frozenset | deque):
-        if getattr(kind, "_announces", False):
+        if isinstance(v, dict) and is_announced(v):
             return id(v)  # a trace sees which entries are read
         return _elements(v, kind, depth)
     if isinstance(v, bytearray):
@@ -101,6 +101,11 @@ def content(v: Any, depth: int = 3) -> Any:
     if kind is types.SimpleNamespace:
         return kind, _elements(vars(v), dict, depth)
     return id(v)
+
+
+def is_announced(v: Any) -> bool:
+    """Whether a container tells compiled functions itself when it changes."""
+    return getattr(type(v), "_announces", False)
 
 
 def _elements(v: Any, kind: type, depth: int) -> Any:
@@ -288,7 +293,7 @@ class Reads:
         elif isinstance(f, types.BuiltinFunctionType):
             self._enter_builtin(f)
         elif isinstance(f, type):
-            self._enter_class(f)
+            self.meet_class(f)
         elif callable(f) and not is_watched(f):
             found = self.guard_class(type(f), "__call__")
             if isinstance(found, types.FunctionType):
@@ -299,14 +304,6 @@ class Reads:
         self.meet(f.__self__)
         if isinstance(function, types.FunctionType) and function.__code__.co_argcount:
             self.enter_function(function, {function.__code__.co_varnames[0]: f.__self__})
-
-    def _enter_class(self, cls: type) -> None:
-        """The methods of a class that may be made into objects here: what their objects hold is no concern."""
-        if is_open(cls) and ("class", cls) not in self.seen:
-            self.seen["class", cls] = cls
-            for f in list(vars(cls).values()):
-                if isinstance(f, types.FunctionType):
-                    self.enter_function(f)
 
     def _enter_partial(self, f: Any) -> None:
         self.meet(f.args)
@@ -422,9 +419,13 @@ class Reads:
     def meet(self, value: Any, inside: bool = False) -> None:
         """Something from outside of the function is met (in a container): a trace watches it (see ``watch.py``)."""
 
+    def meet_class(self, cls: type) -> None:
+        """A class is met, whose objects may be born inside: their class's names are from outside all the same."""
+
     def guard_container(self, obj: Any, name: str, value: Any) -> None:
         """A container held by a watched object may change in place, unseen: its content is compared at each call."""
-        if isinstance(obj, dict) or name in getattr(type(obj), "_announced", ()):
+        announced = name in getattr(type(obj), "_announced", ()) or is_announced(value)
+        if announced or isinstance(obj, dict):
             return
         for place in (vars(obj), *map(self.entries, type(obj).__mro__)):
             if place.get(name) is value:

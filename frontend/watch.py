@@ -22,7 +22,7 @@ from .consumed import is_used_up, mark, position, put_back
 from .reads import LARGE, MISSING, SCALAR, Reads, look
 from .state import state
 from .tensor import Tensor
-from .tree import is_installed, is_open, is_plain, is_watched
+from .tree import WATCHED, is_installed, is_open, is_plain, is_watched
 
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _IGNORED = (*SCALAR, types.ModuleType, types.FunctionType, Tensor)
@@ -64,7 +64,7 @@ class Watch(Reads):
         self.met: dict[int, Any] = {}
         self.plain: dict[int, Any] = {}
         self.slots: dict[int, Slots] = {}
-        self.noticed: set[tuple[int, str]] = set()
+        self.noticed: set[Any] = set()
         self.hooked: dict[type, dict[str, Any]] = {}
         self.drawn: list[tuple[Any, Any, Any]] = []
 
@@ -90,6 +90,15 @@ class Watch(Reads):
         if is_plain(kind) and not is_watched(value) and not isinstance(value, _UNWATCHED):
             self.met[id(value)] = self.plain[id(value)] = value
             self.hook(kind)
+
+    def meet_class(self, cls: type) -> None:
+        """A class that objects may be made of inside: their methods are read, and what they find on the class."""
+        if cls not in self.hooked and is_open(cls):
+            for f in list(vars(cls).values()):
+                if type(f) is types.FunctionType:
+                    self.enter_function(f)
+            if not issubclass(cls, (*WATCHED, *_UNWATCHED)):
+                self.hook(cls)
 
     def hook(self, cls: type) -> None:
         """Let the trace see what is read from and written to the objects of a class, and read its operators' code."""
@@ -155,6 +164,16 @@ class Watch(Reads):
         self.meet(value)
         self.enter(value)
 
+    def notice_class(self, obj: Any, name: str) -> None:
+        """An attribute of an object that was born inside was read: its class may be from outside."""
+        kind = type(obj)
+        if (0, kind, name) in self.noticed or name in (_dict_of(obj) or ()):
+            return
+        self.noticed.add((0, kind, name))
+        found = self.guard_class(kind, name)
+        self.meet(found)
+        self.enter(found)
+
     def write(self, obj: Any, name: str) -> None:
         """An attribute of a plain object is about to change: when the trace ends it must be what it is now."""
         found = next((vars(c)[name] for c in type(obj).__mro__ if name in vars(c)), MISSING)
@@ -214,6 +233,8 @@ def _reading(before: Callable[..., Any], own: bool) -> Any:
             return before(self, name)
         frame = sys._getframe(1)
         if not _is_seen(self, frame, own):
+            if own and not is_inside(frame):
+                state.trace.notice_class(self, name)
             return before(self, name)
         try:
             value = before(self, name)

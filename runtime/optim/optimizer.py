@@ -139,6 +139,8 @@ def _announcing(name: str) -> Any:
 class Groups(list):  # type: ignore[type-arg]
     """The list of groups, or of the parameters of a group; a compiled step looks again when it changes."""
 
+    _announces = True
+
     append, extend, insert = map(_announcing, ("append", "extend", "insert"))
     remove, pop, clear = map(_announcing, ("remove", "pop", "clear"))
     sort, reverse, __iadd__ = map(_announcing, ("sort", "reverse", "__iadd__"))

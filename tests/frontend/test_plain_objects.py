@@ -472,6 +472,22 @@ def test_objects_born_inside_may_be_written() -> None:
     assert len(compiled.log) == 1
 
 
+def test_objects_born_inside_read_their_class() -> None:
+    class Act:
+        slope, inner = 2.0, Box()
+
+        def rate(self) -> float:
+            return self.slope * RATE * self.inner.k
+
+    def f(x: Any) -> Any:
+        return x * Act().rate()
+
+    follows(f, lambda: setattr(Act, "slope", 5.0))
+    follows(f, lambda: setattr(Act.inner, "k", 5.0))
+    follows(f, lambda: globals().update(RATE=11.0))
+    follows(f, lambda: setattr(Act, "rate", lambda self: 3.0))
+
+
 def test_a_write_that_is_undone_is_none() -> None:
     box = Box()
 
