@@ -7,6 +7,7 @@ The text of the function is made from the variant's own tables; nothing of the u
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,7 @@ class _Generator:
         self.space: dict[str, Any] = {
             "MISS": MISS, "MISSING": MISSING, "state": state, "epoch": epoch, "variant": variant, "allocate": allocate,
             "Storage": Storage, "Tensor": Tensor, "put": put, "get": get, "is_same": is_same, "abs": abs, "bool": bool,
-            "repr": repr, "writing": writing,
+            "repr": repr, "cos": math.cos, "writing": writing,
         }  # fmt: skip
         self.space |= sizes
         self.free: list[Any] = []

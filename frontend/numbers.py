@@ -8,6 +8,7 @@ numbers; their arithmetic stays a polynomial as long as it can.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -152,6 +153,13 @@ def is_number(x: Any) -> bool:
 def value(x: Any) -> Any:
     """The number that ``x`` is in this call, without deciding anything."""
     return x.now if type(x) is Number else x
+
+
+def cos(x: Any) -> Any:
+    """The cosine of a number; of a run-time number it is one."""
+    if type(x) is not Number:
+        return math.cos(x)
+    return Number(math.cos(x.now), f"cos({x.text})", x.trace)
 
 
 def dim(x: Any) -> Dim:

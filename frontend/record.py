@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import operator
 import types
 from collections.abc import Callable
@@ -17,11 +18,11 @@ from .executable import compile_plain
 from .layout import is_contiguous
 from .numbers import Number
 from .pullback import Pullback
-from .reads import MISSING, OPEN, SCALAR, random_states, scalar
+from .reads import MISSING, OPEN, SCALAR, content, random_states, scalar
 from .state import state
 from .storage import Storage
 from .tensor import Tensor
-from .trace import FIXED, PROMOTED, Retry, Trace, symbolic_type
+from .trace import FIXED, PROMOTED, Read, Retry, Trace, symbolic_type
 from .tree import WATCHED, Ref, fields_of, flatten, rebuild
 from .variant import Decision, Variant, get, put, view_of
 
@@ -290,16 +291,19 @@ class Functions:
         """The function of an expression."""
         return eval(
             f"lambda {self.head}: {text}",
-            {"__builtins__": {"abs": abs, "bool": bool, "repr": repr}},
+            {"__builtins__": {"abs": abs, "bool": bool, "repr": repr, "cos": math.cos}},
         )  # type: ignore[no-any-return]
 
 
 def _collect_assigns(trace: Trace, v: Variant, resolve: _Resolver) -> None:
     for obj, name, old, span in trace.journal.values():
         now = get(obj, name)
-        if now is old or (type(now) in SCALAR and scalar(now) == scalar(old)):
+        known = (obj, name) in PROMOTED or (id(obj), name) in trace.numbers
+        same = now is old or (type(now) in SCALAR and scalar(now) == scalar(old))
+        if same and not known:  # nothing to repeat as long as it is what it was
+            trace.reads.setdefault((id(obj), name), Read(obj, name, old, content(old), span))
             continue
-        if type(now) in (int, float) and type(now) is type(old):
+        if type(now) in (int, float) and type(now) is type(old) and not known:
             PROMOTED.add(obj, name)
             raise Retry(
                 f"{type(obj).__name__}.{name} is a Python number that the function changes at {span}"

@@ -216,8 +216,10 @@ class Trace(Watch):
 
     # ---- numbers ----
 
-    def number(self, holder: Any, key: Any, now: Any) -> Number:
-        """A Python number of an argument, a param group or an attribute, as a run-time number."""
+    def number(self, holder: Any, key: Any, now: Any) -> Any:
+        """A Python number of an argument, a param group or an attribute, as a run-time number until it is written."""
+        if (id(holder), key) in self.journal:
+            return now
         name = self.numbers.setdefault((id(holder), key), (f"n{len(self.numbers)}", holder, key))[0]
         return Number(now, name, self)
 

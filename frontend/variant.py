@@ -260,7 +260,7 @@ class Variant:
 
         before = epoch.count
         for obj, name, spec in self.assigns:
-            put(obj, name, out(spec))
+            put(obj, name, rebuild(spec, out))
         if self.calm and self.epoch == before:
             self.epoch = epoch.count
         return rebuild(self.result, out)

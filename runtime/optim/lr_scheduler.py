@@ -7,7 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...frontend.state import state
+from ...frontend.numbers import cos
+from ...frontend.reads import MISSING
+from ...frontend.state import bump, state
+from ...frontend.tree import watch
 from .optimizer import Optimizer
 
 __all__ = [
@@ -23,15 +26,7 @@ __all__ = [
 ]
 
 
-def _check_untraced() -> None:
-    """An epoch is a Python number of the schedule: a compiled step would be made anew at each."""
-    if state.trace is not None:
-        state.trace.refuse(
-            "a scheduler's step() inside a traced function",
-            "call it after the compiled step: a changed rate compiles nothing again",
-        )
-
-
+@watch
 class LRScheduler:
     """The base class: a subclass defines ``get_lr()``, the rates for epoch ``last_epoch``, one for each group."""
 
@@ -49,6 +44,13 @@ class LRScheduler:
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.step()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if state.trace is not None:
+            state.trace.assign(self, name, self.__dict__.get(name, MISSING))
+        elif name in self.__dict__.get("_watched", ()) or name not in self.__dict__:
+            bump()
+        object.__setattr__(self, name, value)
+
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
         return [group["lr"] for group in self.optimizer.param_groups]
@@ -59,7 +61,6 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go on by one epoch (or to ``epoch``)."""
-        _check_untraced()
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = rate
@@ -67,11 +68,13 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and functions."""
-        return {k: v for k, v in self.__dict__.items() if k != "optimizer" and not callable(v)}
+        hidden = ("optimizer", "_watched")
+        return {k: v for k, v in self.__dict__.items() if k not in hidden and not callable(v)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state dict."""
         self.__dict__.update(state_dict)
+        bump()
 
     def _scaled(self, factor: float) -> list[float]:
         return [group["lr"] * factor for group in self.optimizer.param_groups]
@@ -190,7 +193,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The closed form."""
-        share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
+        share = (1 + cos(math.pi * self.last_epoch / self.T_max)) / 2
         return [self.eta_min + (rate - self.eta_min) * share for rate in self.base_lrs]
 
 
@@ -258,7 +261,11 @@ class ReduceLROnPlateau:
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:
         """Look at the metric and lower the rate if it is time."""
-        _check_untraced()
+        if state.trace is not None:
+            state.trace.refuse(
+                "step() of a ReduceLROnPlateau inside a traced function",
+                "call it after the compiled step: a changed rate compiles nothing again",
+            )
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(current):
