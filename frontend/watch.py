@@ -94,11 +94,21 @@ class Watch(Reads):
     def meet_class(self, cls: type) -> None:
         """A class that objects may be made of inside: their methods are read, and what they find on the class."""
         if cls not in self.hooked and is_open(cls):
-            for f in list(vars(cls).values()):
-                if type(f) is types.FunctionType:
-                    self.enter_function(f)
+            functions = [f for f in vars(cls).values() if type(f) is types.FunctionType]
+            for f in functions:
+                self.enter_function(f)
+            if not functions:
+                self._meet_namespace(cls)
             if not issubclass(cls, (*WATCHED, *_UNWATCHED)):
                 self.hook(cls)
+
+    def _meet_namespace(self, cls: type) -> None:
+        """A class of mere data (``class cfg: lr = 0.1``) that is passed on: nobody sees what is read from it."""
+        for c in filter(is_open, cls.__mro__):
+            for name, value in list(vars(c).items()):
+                if name[:2] != "__" and not callable(value):
+                    self.guard(self.entries(c), name, f"{c.__name__}.{name}", value, True)
+                    self.meet(value)
 
     def hook(self, cls: type) -> None:
         """Let the trace see what is read from and written to the objects of a class, and read its operators' code."""

@@ -208,6 +208,20 @@ def test_class_attributes() -> None:
 RATE = 2.0
 
 
+def test_a_class_of_mere_data() -> None:
+    class Config:
+        k, other = 2.0, [1.0]
+
+    class Special(Config):
+        pass
+
+    box = Box(Config)
+    follows(lambda x: scaled(x, Config), lambda: setattr(Config, "k", 5.0))
+    follows(lambda x: scaled(x, box.k), lambda: setattr(Config, "k", 6.0))
+    follows(lambda x, c: scaled(x, c), lambda: setattr(Config, "k", 7.0), Config)
+    follows(lambda x: scaled(x, Special), lambda: setattr(Config, "k", 8.0))
+
+
 def test_what_super_reads() -> None:
     class Base:
         def rate(self) -> float:
