@@ -276,6 +276,8 @@ class Reads:
 
     def enter(self, f: Any) -> None:
         """Go on to what a chain ends in, if it is called."""
+        if f is MISSING or type(f) in SCALAR:
+            return
         if isinstance(f, types.FunctionType):
             self.enter_function(f)
         elif isinstance(f, types.MethodType):

@@ -26,7 +26,7 @@ from .bytecode import closure_of, frame_of
 from .consumed import is_used_up
 from .eager import Eager, Residuals, is_tracked, located
 from .numbers import Number
-from .reads import MISSING, OPEN, content
+from .reads import MISSING, OPEN, SCALAR, content
 from .state import state
 from .storage import Stamp, Storage
 from .tensor import Tensor
@@ -284,8 +284,9 @@ class Trace(Watch):
                 self.guard_container(obj, name, value)
             if isinstance(value, Tensor):
                 return self.stand_in(obj, name, value) if self._may_stand_in(value) else value
-            self.meet(value)
-            self.enter(value)
+            if type(value) not in SCALAR:
+                self.meet(value)
+                self.enter(value)
         elif key in self.paths and key not in self.journal:
             return same_view(self.paths[key].storage, value)
         return value
