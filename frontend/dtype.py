@@ -9,6 +9,7 @@ import numpy as np
 from ..ir import dtypes
 from ..ir.dtypes import DType, default_float, promote, set_default_float
 from .functions.operands import as_operand, common_dtype
+from .state import bump
 
 
 def get_default_dtype() -> DType:
@@ -19,6 +20,7 @@ def get_default_dtype() -> DType:
 def set_default_dtype(d: DType) -> None:
     """Make ``d`` the type of new float tensors."""
     set_default_float(d)
+    bump()
 
 
 def promote_types(type1: DType, type2: DType) -> DType:

@@ -25,6 +25,8 @@ from .variant import Variant, get, put, writing
 MISS: Any = type("Miss", (), {"__repr__": lambda self: "miss"})()
 """What a quick function returns where the general way must decide."""
 
+_BY_IDENTITY = (types.FunctionType, types.ModuleType, type, property, staticmethod, classmethod)
+
 
 def quick(
     variant: Variant, sizes: dict[str, int], call: tuple[Any, Any], leaves: list[Any]
@@ -100,8 +102,11 @@ class _Generator:
         kind = type(x)
         if kind in MAPPINGS:
             self.miss(f"type({path}) is not {self.name(kind)} or len({path}) != {len(x)}")
+            if not all(isinstance(key, str) for key in x):
+                self.miss("True")
+            elif len(x) > 1:  # their order, too: a function may unpack the values
+                self.miss(f"tuple({path}) != {self.name(tuple(x))}")
             for key, e in x.items():
-                self.miss(f"{key!r} not in {path}" if isinstance(key, str) else "True")
                 self._structure(f"{path}[{key!r}]", e, leaves)
         elif kind in (tuple, list) or is_named_tuple(x):
             self.miss(f"type({path}) is not {self.name(kind)} or len({path}) != {len(x)}")
@@ -151,15 +156,20 @@ class _Generator:
             found = f"{holder}.cell_contents"
         elif isinstance(g.holder, dict):
             found = f"dict.get({holder}, {key}, MISSING)"
+        elif g.value is MISSING:
+            found = f"{holder}.get({key}, MISSING)"
         else:
             found = f"{holder}[{key}]"
         value = self.name(g.value)
-        if g.content is None or isinstance(g.value, types.FunctionType | type | types.ModuleType):
+        if g.content is None or g.value is MISSING or isinstance(g.value, _BY_IDENTITY):
             self.miss(f"{found} is not {value}")
         elif type(g.value) in (int, float, bool, str, type(None)):
             self.line(f"x = {found}")
+            other = f"x != {value}"
+            if type(g.value) is float and (not g.value or g.value != g.value):
+                other = f"repr(x) != '{g.value!r}'"  # 0.0 and -0.0 are equal, NaN is not itself
             self.miss(
-                f"x is not {value} and (type(x) is not {self.name(type(g.value))} or x != {value})"
+                f"x is not {value} and (type(x) is not {self.name(type(g.value))} or {other})"
             )
         elif isinstance(g.value, Tensor):
             storage = self.name(g.value._storage)

@@ -36,8 +36,10 @@ class Number:
 
     def fix(self) -> Any:
         """The value, which from here on must stay what it is."""
-        same = f"{self.text} == {self.now!r}" if self.now == self.now else f"{self.text} != {self.text}"
-        self.trace.decide(same, True)
+        if self.now and self.now - self.now == 0:
+            self.trace.decide(f"{self.text} == {self.now!r}", True)
+        else:  # 0.0 is not -0.0, and neither NaN nor infinity is written as a number
+            self.trace.decide(f"repr({self.text}) == {repr(self.now)!r}", True)
         return self.now
 
     def __getattr__(self, name: str) -> Any:  # bit_length, is_integer, real ...
@@ -191,7 +193,7 @@ for _name, _sign in _COMPARISONS.items():
     setattr(Number, f"__{_name}__", _comparison(getattr(operator, _name), _sign))
 
 
-SPELLED: dict[str, Any] = {"abs": abs, "bool": bool, "inf": math.inf, "nan": math.nan}
+SPELLED: dict[str, Any] = {"abs": abs, "bool": bool, "inf": math.inf, "nan": math.nan, "repr": repr, "cos": math.cos}
 """What the text of a run-time number may name beside numbers and sizes."""
 
 
@@ -203,6 +205,13 @@ def is_number(x: Any) -> bool:
 def value(x: Any) -> Any:
     """The number that ``x`` is in this call, without deciding anything."""
     return x.now if type(x) is Number else x
+
+
+def cos(x: Any) -> Any:
+    """The cosine of a number; of a run-time number it is one."""
+    if type(x) is not Number:
+        return math.cos(x)
+    return Number(math.cos(x.now), f"cos({x.text})", x.trace)
 
 
 def dim(x: Any) -> Dim:

@@ -16,13 +16,13 @@ from ..ir.source import explain
 from .executable import compile_plain
 from .layout import is_contiguous
 from .numbers import SPELLED, Number
-from .reads import MISSING, random_states
+from .reads import MISSING, OPEN, SCALAR, content, random_states, scalar
 from .state import state
 from .storage import Storage
 from .tape import Memory, Tape
 from .tensor import Tensor
-from .trace import FIXED, PROMOTED, Retry, Trace, symbolic_type
-from .tree import WATCHED, Ref, flatten, rebuild
+from .trace import FIXED, PROMOTED, Read, Retry, Trace, symbolic_type
+from .tree import WATCHED, Ref, fields_of, flatten, rebuild
 from .variant import Decision, Variant, get, put, view_of
 
 Swaps = dict[int, tuple[Tensor, Storage, Any]]
@@ -59,11 +59,13 @@ def record(
     finally:
         state.trace = None
         _put_back(trace, swaps, modules)
-    trace.check_unchanged()
+        refused = trace.undo()
     if random_states() != before:
         raise TraceError(
             "the traced function drew from Python's or NumPy's random numbers: they would be frozen; use gm.rand"
         )
+    if refused is not None:
+        raise refused
     _check_leaks(trace)
     return variant
 
@@ -92,6 +94,12 @@ def _run(
     for cls in WATCHED:
         cls.__getattribute__ = reading  # type: ignore[method-assign, assignment]
     trace.entry = _run.__code__
+    for i, x in enumerate(leaves):
+        if not isinstance(x, Tensor):
+            if isinstance(x, OPEN):
+                trace.guard({i: x}, i, f"argument {i}", x, True)
+            trace.meet(x)
+            trace.enter(x)
     trace_function(trace, function, a)
     before: list[Any] = []
     structure = flatten((a, k), before)
@@ -110,7 +118,8 @@ def trace_function(trace: Trace, function: Any, args: Any) -> None:
     if isinstance(function, types.MethodType):
         trace.enter(function)
     elif isinstance(function, types.FunctionType):
-        trace.enter_function(function, dict(zip(function.__code__.co_varnames, args, strict=False)))
+        named = zip(function.__code__.co_varnames, args, strict=False)
+        trace.enter_function(function, {k: v for k, v in named if not fields_of(v)})
     else:
         trace.enter(function)
 
@@ -140,13 +149,14 @@ def reading(self: Any, name: str) -> Any:
     trace = state.trace
     if trace is None or name[:2] == "__":
         return value
-    if name in object.__getattribute__(self, "__dict__") or not callable(value):
+    if name in object.__getattribute__(self, "__dict__"):
         return trace.read(self, name, value)
-    return value
+    return trace.read_class(self, name, value)
 
 
 def _put_back(trace: Trace, swaps: Swaps, modules: Any) -> None:
     """Everything as it was before the trace."""
+    trace.unhook()
     for cls, before in modules:
         if before is None:
             if "__getattribute__" in cls.__dict__:
@@ -322,11 +332,12 @@ class Functions:
 def _collect_assigns(trace: Trace, v: Variant, resolve: _Resolver) -> None:
     for obj, name, old, span in trace.journal.values():
         now = get(obj, name)
-        if now is old or (
-            type(now) is type(old) and type(now) in (int, float, bool, str) and now == old
-        ):
+        known = (obj, name) in PROMOTED or (id(obj), name) in trace.numbers
+        same = now is old or (type(now) in SCALAR and scalar(now) == scalar(old))
+        if same and not known:  # nothing to repeat as long as it is what it was
+            trace.reads.setdefault((id(obj), name), Read(obj, name, old, content(old), span))
             continue
-        if type(now) in (int, float) and type(now) is type(old):
+        if type(now) in (int, float) and type(now) is type(old) and not known:
             PROMOTED.add(obj, name)
             raise Retry(
                 f"{type(obj).__name__}.{name} is a Python number that the function changes at {span}"

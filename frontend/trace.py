@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import CodeType
+from types import CodeType, MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,12 +22,16 @@ from ..ir.graph import Node, Type, Value, building, infer, make_input
 from ..ir.op import OPS, Op
 from ..ir.sizes import Dim, Poly, Shape
 from ..ir.source import Site, Span, caller, explain
+from .bytecode import closure_of, frame_of
+from .consumed import is_used_up
 from .eager import Eager, Residuals, is_tracked, located
 from .numbers import Number
-from .reads import OPEN, Reads, closure_of, content, frame_of
+from .reads import MISSING, OPEN, SCALAR, content
 from .state import state
 from .storage import Stamp, Storage
 from .tensor import Tensor, value_of
+from .tree import is_open, is_plain
+from .watch import Watch
 
 
 class Input(NamedTuple):
@@ -85,7 +89,7 @@ FIXED: weakref.WeakSet[Storage] = weakref.WeakSet()
 """Storages reached by an attribute and another way, and changed: read without a stand-in."""
 
 
-class Trace(Reads):
+class Trace(Watch):
     """The open trace. ``site`` overrides the search for the user's line (a backward sets it)."""
 
     def __init__(self, hints: dict[str, int]) -> None:
@@ -107,6 +111,7 @@ class Trace(Reads):
         self.decisions: dict[str, tuple[bool, Span | None]] = {}
         self.equalities: dict[str, Dim] = {}
         self.storages: list[weakref.ref[Storage]] = []
+        self.ours: set[tuple[type, str]] = set()
         self.module_names: dict[int, str] = {}
 
     # ---- ops ----
@@ -135,7 +140,13 @@ class Trace(Reads):
             frame = frame_of(span.code, self.entry)
             if frame is not None:
                 self.codes[id(span.code)] = span.code
-                self.enter_code(span.code, frame.f_globals, closure_of(span.code), frame.f_locals)
+                # what is born inside is not from outside, though a helper gets it as an argument
+                known = {
+                    k: v
+                    for k, v in frame.f_locals.items()
+                    if id(v) in self.met or not (is_plain(type(v)) or is_used_up(v))
+                }
+                self.enter_code(span.code, frame.f_globals, closure_of(span.code, frame), known)
         return Site(span, state.path[-1] if state.path else "")
 
     # ---- storages ----
@@ -229,8 +240,10 @@ class Trace(Reads):
 
     # ---- numbers ----
 
-    def number(self, holder: Any, key: Any, now: Any) -> Number:
-        """A Python number of an argument, a param group or an attribute, as a run-time number."""
+    def number(self, holder: Any, key: Any, now: Any) -> Any:
+        """A Python number of an argument, a param group or an attribute, as a run-time number until it is written."""
+        if (id(holder), key) in self.journal:
+            return now
         name = self.numbers.setdefault((id(holder), key), (f"n{len(self.numbers)}", holder, key))[0]
         return Number(now, name, self)
 
@@ -293,7 +306,7 @@ class Trace(Reads):
             return value
         if type(value) in (int, float) and (obj, name) in PROMOTED:
             return self.number(obj, name, value)
-        if key not in self.reads and key not in self.journal and not callable_code(value):
+        if key not in self.reads and key not in self.journal:
             argument = isinstance(value, Tensor) and any(
                 value._storage is s for s in self.arguments
             )
@@ -302,13 +315,32 @@ class Trace(Reads):
             self.reads[key] = Read(
                 obj, name, value, None if argument else content(value), caller(2)
             )
-            if type(value) in OPEN or type(value) is np.ndarray:
+            if isinstance(value, OPEN) or type(value) is np.ndarray:
                 self.guard_container(obj, name, value)
-            if isinstance(value, Tensor) and self._may_stand_in(value):
-                return self.stand_in(obj, name, value)
+            if isinstance(value, Tensor):
+                return self.stand_in(obj, name, value) if self._may_stand_in(value) else value
+            if type(value) not in SCALAR:
+                self.meet(value)
+                self.enter(value)
         elif key in self.paths and key not in self.journal:
             return same_view(self.paths[key].storage, value)
         return value
+
+    def read_class(self, obj: Any, name: str, value: Any) -> Any:
+        """A name of a watched object's class is read, or of none (MISSING)."""
+        kind = type(obj)
+        if (kind, name) in self.ours:
+            return value
+        owner = next((c for c in kind.__mro__ if name in vars(c)), None)
+        found = vars(owner)[name] if owner is not None else MISSING
+        if owner is not None and callable(value) and not is_open(owner):
+            self.ours.add((kind, name))  # our own methods stay what they are
+            return value
+        self.guard_class(kind, name)
+        if isinstance(found, property):  # what its code reads is seen in turn
+            self.enter(MethodType(found.fget, obj) if found.fget is not None else None)
+            return value
+        return self.read(obj, name, value)
 
     def _may_stand_in(self, value: Tensor) -> bool:
         s = value._storage
@@ -330,13 +362,6 @@ class Trace(Reads):
         """An attribute is written: its value before the trace is put back at the end."""
         if not self.own(obj):
             self.journal.setdefault((id(obj), name), (obj, name, old, caller(2)))
-
-
-def callable_code(value: Any) -> bool:
-    """Functions and methods are read as code, not as values."""
-    import types
-
-    return isinstance(value, types.FunctionType | types.MethodType)
 
 
 def same_view(storage: Storage, like: Tensor) -> Tensor:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
+import sysconfig
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +34,43 @@ def watch(cls: type) -> type:
 def is_watched(x: Any) -> bool:
     """Whether a trace sees the attributes of ``x``."""
     return isinstance(x, tuple(WATCHED))
+
+
+_HEAP, _IMMUTABLE = 1 << 9, 1 << 8  # type flags of CPython
+_PACKAGES = tuple(
+    {sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+_known: weakref.WeakKeyDictionary[type, tuple[bool, bool]] = weakref.WeakKeyDictionary()
+
+
+def is_installed(file: str) -> bool:
+    """Whether code is of Python's library or of an installed package."""
+    return file.startswith(_PACKAGES)
+
+
+def is_plain(cls: type) -> bool:
+    """Whether a class is written in Python, and not by us: a trace may watch its objects."""
+    return (_known.get(cls) or _look_at(cls))[0]
+
+
+def is_open(cls: type) -> bool:
+    """Whether a class is the user's: plain, and not from an installed package."""
+    return (_known.get(cls) or _look_at(cls))[1]
+
+
+def _look_at(cls: type) -> tuple[bool, bool]:
+    module = cls.__module__
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    plain = (
+        cls.__flags__ & _HEAP
+        and not cls.__flags__ & _IMMUTABLE
+        and module.split(".")[0] not in ("gristmill", *sys.builtin_module_names)
+    )
+    installed = is_installed(file) and module not in ("argparse", "collections")  # mere data
+    if installed:  # not a type that C code makes
+        plain = plain and any(type(v) is types.FunctionType for v in vars(cls).values())
+    found = _known[cls] = bool(plain), bool(plain and not installed)
+    return found
 
 
 SCALARS = (bool, str, type(None), bytes, complex, range, frozenset, type(Ellipsis))
@@ -87,9 +127,9 @@ def _foreign(x: Any, kind: type, leaves: list[Any]) -> Any:
     """A leaf that is no tensor: NumPy's scalars count as numbers, plain functions as their code."""
     if isinstance(x, np.generic) and isinstance(x.item(), int | float):
         leaves.append(x.item())
-        return type(x.item())
+        return (bool, x.item()) if isinstance(x, np.bool_) else type(x.item())
     leaves.append(x)
-    if kind is types.FunctionType and not x.__closure__ and not x.__defaults__:
+    if kind is types.FunctionType and not (x.__closure__ or x.__defaults__ or x.__kwdefaults__):
         return kind, id(x.__code__), id(x.__globals__)
     return kind, id(x)
 

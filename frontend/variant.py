@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..codegen.forks import held_at_fork
+from ..ir.dtypes import default_float
 from ..ir.errors import TraceError
 from ..ir.graph import Graph, Value
 from ..ir.sizes import Dim, evaluate
 from ..ir.source import Span
 from .executable import run
-from .reads import MISSING, Guard, content, is_same, look, short
+from .reads import MISSING, Guard, content, is_same, look, scalar, short
 from .state import epoch
 from .storage import Storage, has_history
 from .tape import Tape, rewrite
@@ -40,7 +41,10 @@ def put(obj: Any, name: str, value: Any) -> None:
     if isinstance(obj, Tensor):
         obj.grad = value
     elif isinstance(obj, dict):
-        dict.__setitem__(obj, name, value)
+        if value is MISSING:
+            dict.pop(obj, name, None)
+        else:
+            dict.__setitem__(obj, name, value)
     elif value is MISSING:
         if get(obj, name) is not MISSING:
             delattr(obj, name)
@@ -68,6 +72,7 @@ class Variant:
         self.found: dict[str, int] = {}
         self.seconds = 0.0
         self.epoch = -1
+        self.default = default_float()
         self.inputs: list[Input] = []
         self.feeds: list[tuple[str, Any]] = []
         self.targets: list[tuple[int, str, Any]] = []
@@ -145,6 +150,8 @@ class Variant:
 
     def changed(self) -> str:
         """What is no longer as it was read, by name; empty if nothing."""
+        if default_float() is not self.default:
+            return f"the default dtype changed from {self.default!r} to {default_float()!r}"
         for r in self.reads:
             now = get(r.obj, r.name)
             if now is r.value if r.content is None else content(now) == r.content:
@@ -161,7 +168,7 @@ class Variant:
                     continue
             if type(now) is type(r.value) and type(now) in (int, float):
                 PROMOTED.add(r.obj, r.name)
-            name = f"{type(r.obj).__name__}.{r.name}"
+            name = f"{type(r.obj).__name__}{f'.{r.name}' if isinstance(r.name, str) else '[...]'}"
             if now is r.value:
                 tensor = isinstance(now, Tensor)
                 return (
@@ -202,7 +209,7 @@ class Variant:
             return False
         if not self.decisions:
             return True
-        state_now = values, sizes
+        state_now = list(map(scalar, values)), sizes
         if state_now == self.checked:
             return True
         for d in self.decisions:

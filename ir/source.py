@@ -13,15 +13,18 @@ _INSIDE: dict[str, bool] = {}
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 
+def is_own(frame: FrameType) -> bool:
+    """Whether a frame runs Gristmill's own code, told by its module's name."""
+    return (frame.f_globals.get("__name__") or "").partition(".")[0] == "gristmill"
+
+
 def is_inside(frame: FrameType) -> bool:
     """Whether a frame runs Gristmill's own code or the standard library's (remembered per file)."""
     file = frame.f_code.co_filename
     known = _INSIDE.get(file)
     if known is None:
-        module = frame.f_globals.get("__name__") or ""
-        own = module.partition(".")[0] == "gristmill"
         library = file.startswith(_LIBRARY) and "site-packages" not in file
-        known = _INSIDE[file] = own or library or file.startswith("<frozen ")
+        known = _INSIDE[file] = is_own(frame) or library or file.startswith("<frozen ")
     return known
 
 

@@ -99,3 +99,21 @@ def assert_same(eager: Any, compiled: Any, what: str, tolerance: float = 1e-5) -
             assert_same(a, b, what, tolerance)
     else:
         np.testing.assert_allclose(compiled, eager, rtol=tolerance, atol=tolerance, err_msg=what)
+
+
+def follows(
+    f: Callable[..., Any],
+    change: Callable[[], Any],
+    *args: Any,
+    other: Callable[[], Any] | None = None,
+    **named: Any,
+) -> list[str]:
+    """Eager and compiled agree before and after a change, which is the only reason to compile again."""
+    compiled = gm.compile(f)
+    for count, act in enumerate((lambda: None, other or (lambda: None), change)):
+        act()
+        for _ in range(4):
+            want, found = f(draw(3), *args, **named), compiled(draw(3), *args, **named)
+            np.testing.assert_array_equal(numbers(found), numbers(want))
+        assert len(compiled.log) == 1 + (count == 2), compiled.log
+    return compiled.log

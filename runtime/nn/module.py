@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from ...frontend.reads import MISSING
+from ...frontend.reads import MISSING, scalar
 from ...frontend.state import bump, state
 from ...frontend.tensor import Tensor
 from ...frontend.tree import watch
@@ -63,6 +63,8 @@ class Module(Walks, LoadsState):
             if entries is not None and name in entries:
                 value = entries[name]
                 return value if state.trace is None else state.trace.read(self, name, value)
+        if state.trace is not None and name[:2] != "__":
+            state.trace.read_class(self, name, MISSING)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _raw(self, name: str) -> Any:
@@ -181,7 +183,7 @@ class Module(Walks, LoadsState):
         """Run ``forward`` with the hooks around it."""
         if state.trace is None:
             return self._call(args, kwargs)
-        state.trace.enter(self.forward)
+        state.trace.enter(state.trace.read(self, "forward", self.forward))
         with _path(self):
             return self._call(args, kwargs)
 
@@ -235,7 +237,7 @@ class Module(Walks, LoadsState):
 
 
 def _is_equal(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and isinstance(a, int | float | str) and a == b
+    return isinstance(a, int | float | str) and scalar(a) == scalar(b)
 
 
 def _check_entry(module: Module, table: str, name: str, value: Any, kind: type) -> None:

@@ -12,7 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ...frontend.numbers import cos
+from ...frontend.reads import MISSING
+from ...frontend.state import bump, state
 from ...frontend.tensor import Tensor
+from ...frontend.tree import watch
 from .optimizer import Optimizer
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
 ]
 
 
+@watch
 class LRScheduler:
     """The base class: a subclass defines ``get_lr()``, the rates for epoch ``last_epoch``, one for each group.
 
@@ -57,6 +62,13 @@ class LRScheduler:
         finally:
             self._is_initial = False
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if state.trace is not None:
+            state.trace.assign(self, name, self.__dict__.get(name, MISSING))
+        elif name in self.__dict__.get("_watched", ()) or name not in self.__dict__:
+            bump()
+        object.__setattr__(self, name, value)
+
     def get_lr(self) -> list[Any]:
         """The rates of this epoch."""
         raise NotImplementedError(f"{type(self).__name__} defines no get_lr")
@@ -81,11 +93,13 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and functions."""
-        return {k: v for k, v in self.__dict__.items() if k != "optimizer" and not callable(v)}
+        hidden = ("optimizer", "_watched")
+        return {k: v for k, v in self.__dict__.items() if k not in hidden and not callable(v)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state dict."""
         self.__dict__.update(state_dict)
+        bump()
 
     def _scaled(self, factor: float) -> list[Any]:
         return [group["lr"] * factor for group in self.optimizer.param_groups]
@@ -164,7 +178,8 @@ class MultiStepLR(LRScheduler):
 
     def get_lr(self) -> list[Any]:
         """Scaled as often as a milestone stands here."""
-        return self._scaled(self.gamma ** self.milestones.get(self.last_epoch, 0))
+        here = sum(n for place, n in self.milestones.items() if place == self.last_epoch)
+        return self._scaled(self.gamma**here)
 
     def _get_closed_form_lr(self) -> list[Any]:
         passed = sum(n for place, n in self.milestones.items() if place <= self.last_epoch)
@@ -280,7 +295,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def _share(self, epoch: int) -> float:
         """How much of the way from ``eta_min`` to the rate is left at an epoch."""
-        return (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+        return (1 + cos(math.pi * epoch / self.T_max)) / 2
 
 
 class LambdaLR(LRScheduler):
@@ -351,6 +366,11 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Look at the metric and lower the rate if it is time."""
+        if state.trace is not None:
+            state.trace.refuse(
+                "step() of a ReduceLROnPlateau inside a traced function",
+                "call it after the compiled step: a changed rate compiles nothing again",
+            )
         current = float(metrics)
         if epoch is not None:
             _warn_of_epoch()

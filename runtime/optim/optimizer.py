@@ -7,6 +7,7 @@ concretely, also while a trace is open, so that the first two calls of a compile
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -21,6 +22,8 @@ from ...frontend.tree import watch
 class Watched(dict):  # type: ignore[type-arg]
     """A dict whose entries a trace sees: what it reads is guarded, what it writes is repeated after each call."""
 
+    _announces = True  # compiled functions look again after a change, whichever method made it
+
     def __getitem__(self, key: Any) -> Any:
         value = dict.__getitem__(self, key)
         return value if state.trace is None else state.trace.read(self, key, value)
@@ -31,6 +34,47 @@ class Watched(dict):  # type: ignore[type-arg]
         else:
             bump()
         dict.__setitem__(self, key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        before = dict.__getitem__(self, key)
+        if state.trace is not None:
+            state.trace.assign(self, key, before)
+        else:
+            bump()
+        dict.__delitem__(self, key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Take an entry out."""
+        if default and not dict.__contains__(self, key):
+            return default[0]
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Take the last entry out."""
+        key = next(reversed(self))
+        return key, self.pop(key)
+
+    def clear(self) -> None:
+        """Take all entries out."""
+        for key in list(dict.keys(self)):
+            del self[key]
+
+    def update(self, *others: Any, **more: Any) -> None:
+        """Set the entries of a mapping, of pairs and of keywords."""
+        for key, value in dict(*others, **more).items():
+            self[key] = value
+
+    def __ior__(self, other: Any) -> Watched:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """The entry, made if there is none."""
+        if not dict.__contains__(self, key):
+            self[key] = default
+        return self[key]
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The entry, or ``default``."""
@@ -77,13 +121,33 @@ class ParamGroup(Watched):
             Watched.__setitem__(self, key, value)
 
 
-class Groups(list):  # type: ignore[type-arg]
-    """The list of groups; a compiled step looks again when one is added."""
+def _announcing(name: str) -> Any:
+    """A method of lists that changes the list, and lets compiled functions look again."""
+    method = getattr(list, name)
 
-    def append(self, group: Any) -> None:
-        """Add a group."""
+    @functools.wraps(method)
+    def change(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if state.trace is not None:
+            state.trace.refuse(
+                "changing the groups of an optimizer in a traced function", "do it outside"
+            )
         bump()
-        list.append(self, group)
+        return method(self, *args, **kwargs)
+
+    return change
+
+
+class Groups(list):  # type: ignore[type-arg]
+    """The list of groups, or of the parameters of a group; a compiled step looks again when it changes."""
+
+    _announces = True
+
+    append, extend, insert = map(_announcing, ("append", "extend", "insert"))
+    remove, pop, clear = map(_announcing, ("remove", "pop", "clear"))
+    sort, reverse, __iadd__ = map(_announcing, ("sort", "reverse", "__iadd__"))
+    __setitem__, __delitem__, __imul__ = map(
+        _announcing, ("__setitem__", "__delitem__", "__imul__")
+    )
 
 
 @watch
@@ -134,7 +198,7 @@ class Optimizer:
                 "optimizer contains a parameter group with duplicate parameters: each is updated twice",
                 stacklevel=2,
             )
-        self.param_groups.append(ParamGroup({**self.defaults, **given, "params": params}))
+        self.param_groups.append(ParamGroup({**self.defaults, **given, "params": Groups(params)}))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients (or make them zero)."""
@@ -171,7 +235,7 @@ class Optimizer:
                 dict.__setitem__(self.state, p, found)
             for name, value in fresh.items():
                 dict.setdefault(found, name, value)
-        return found
+        return found if state.trace is None else state.trace.read(self.state, p, found)
 
     def entries(self, group: Any) -> tuple[str, ...]:
         """What state must hold for the numbers that a group has now, where that depends on them."""

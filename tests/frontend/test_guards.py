@@ -295,3 +295,81 @@ def test_a_module_list_is_appended_to_in_the_trace() -> None:
     with pytest.raises(gm.TraceError, match=r"Linear\.seen was changed by the traced function"):
         gm.compile(f)(draw(4, 4))
     assert net.seen == []
+
+
+# ---- containers of optimizers ----
+
+
+def rebuilt(opt: Any) -> None:
+    groups = list(opt.param_groups)
+    opt.param_groups.clear()
+    opt.param_groups.extend(groups[:1])
+
+
+CONTAINERS: dict[str, Callable[[Any], Any]] = {
+    "update": lambda opt: opt.param_groups[0].update(maximize=True),
+    "or": lambda opt: opt.param_groups[0].__ior__({"maximize": True}),
+    "pop a parameter": lambda opt: opt.param_groups[0]["params"].pop(),
+    "delete parameters": lambda opt: opt.param_groups[0]["params"].__delitem__(slice(0, 2)),
+    "replace parameters": lambda opt: opt.param_groups[0].update(
+        params=opt.param_groups[0]["params"][:1]
+    ),
+    "pop a group": lambda opt: opt.param_groups.pop(),
+    "set a group": lambda opt: opt.param_groups.__setitem__(0, opt.param_groups[1]),
+    "clear groups": rebuilt,
+    "clear state": lambda opt: opt.state.clear(),
+    "delete state": lambda opt: opt.state.__delitem__(opt.param_groups[0]["params"][0]),
+    "pop state": lambda opt: opt.state.pop(opt.param_groups[0]["params"][0]),
+    "clear an entry": lambda opt: opt.state[opt.param_groups[0]["params"][0]].clear(),
+    "replace a buffer": lambda opt: opt.state[opt.param_groups[0]["params"][0]].update(
+        momentum_buffer=gm.ones(8, 4)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTAINERS)
+def test_containers_of_an_optimizer(case: str) -> None:
+    found = []
+    for wrap in (lambda f: f, gm.compile):
+        gm.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        groups = [{"params": net[0].parameters()}, {"params": net[2].parameters(), "lr": 0.05}]
+        opt = optim.SGD(groups, lr=0.1, momentum=0.9)
+        step = wrap(training(net, opt))
+        for i in range(8):
+            if i == 4:
+                CONTAINERS[case](opt)
+            step(draw(8, 4), draw(8, 2))
+        found.append(np.concatenate([numbers(p).ravel() for p in net.parameters()]))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
+    assert len(step.log) == (1 if case == "replace a buffer" else 2)
+
+
+def test_the_default_dtype() -> None:
+    f = gm.compile(lambda x: x + gm.zeros(3))
+    for dtype in (gm.float32, gm.float64, gm.float64, gm.float32):
+        gm.set_default_dtype(dtype)
+        try:
+            for _ in range(4):
+                assert f(draw(3)).dtype is dtype
+        finally:
+            gm.set_default_dtype(gm.float32)
+    assert "the default dtype changed" in f.log[1]
+
+
+def test_the_order_of_dicts() -> None:
+    def difference(t: Any) -> Any:
+        a, b = t.values()
+        return a - b
+
+    def named(**t: Any) -> Any:
+        return difference(t)
+
+    a, b = draw(3), draw(3, seed=1)
+    f, g = gm.compile(difference), gm.compile(named)
+    for _ in range(2):
+        for t in ({"a": a, "b": b}, {"b": b, "a": a}):
+            for _ in range(4):
+                assert np.array_equal(numbers(f(t)), numbers(difference(t)))
+                assert np.array_equal(numbers(g(**t)), numbers(difference(t)))
+    assert len(f.log) == len(g.log) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -301,3 +302,139 @@ def test_lr_becomes_a_tensor() -> None:
     f(draw(8, 4), draw(8, 2))
     assert np.array_equal(old, numbers(net[0].weight))
     assert len(f.log) == 2
+
+
+SCHEDULES: dict[str, Callable[[Any], Any]] = {
+    "StepLR": lambda opt: optim.lr_scheduler.StepLR(opt, 2, 0.5),
+    "MultiStepLR": lambda opt: optim.lr_scheduler.MultiStepLR(opt, [2, 4], 0.5),
+    "ExponentialLR": lambda opt: optim.lr_scheduler.ExponentialLR(opt, 0.9),
+    "ConstantLR": lambda opt: optim.lr_scheduler.ConstantLR(opt, 0.5, 3),
+    "LinearLR": lambda opt: optim.lr_scheduler.LinearLR(opt, 0.1, total_iters=3),
+    "CosineAnnealingLR": lambda opt: optim.lr_scheduler.CosineAnnealingLR(opt, 20),
+    "LambdaLR": lambda opt: optim.lr_scheduler.LambdaLR(opt, lambda epoch: 0.9**epoch),
+    "lambda of math": lambda opt: optim.lr_scheduler.LambdaLR(opt, lambda e: math.exp(-e)),
+}
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_a_schedule_steps_inside(case: str) -> None:
+    traces = []
+
+    def make(comp: Any) -> Any:
+        net, opt = network()
+        schedule = SCHEDULES[case](opt)
+        step = training(net, opt)
+
+        def both(x: gm.Tensor, y: gm.Tensor) -> gm.Tensor:
+            loss = step(x, y)
+            schedule.step()
+            return loss
+
+        f = comp(both)
+        traces.append(f)
+
+        def call(i: int) -> Any:
+            loss = f(draw(8, 4), draw(8, 2)).item()
+            return [loss, schedule.last_epoch, *schedule.get_last_lr(), opt.param_groups[0]["lr"]]
+
+        return call
+
+    rows = []
+    for comp in (lambda f: f, gm.compile):
+        call = make(comp)
+        rows.append([call(i) for i in range(10)])
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5)
+    most = {"MultiStepLR": 6, "lambda of math": 10}
+    assert len(traces[1].log) <= most.get(case, 3), traces[1].log
+
+
+def test_a_number_is_set_inside() -> None:
+    net: Any = nn.Linear(4, 4)
+    net.steps, net.rows = 0, []
+
+    def f(x: gm.Tensor) -> gm.Tensor:
+        net.steps += 1
+        net.steps = 5
+        net.rows = [x.sum()]
+        return (x * net.steps).sum()
+
+    c = gm.compile(f)
+    for _ in range(4):
+        net.steps = 0
+        assert c(draw(2, 4)).item() == pytest.approx(f(draw(2, 4)).item())
+        net.steps = 0
+        assert c(draw(2, 4)).item() == pytest.approx(net.rows[0].item() * 5)
+        assert net.steps == 5
+
+
+def test_a_value_is_set_to_what_it_is() -> None:
+    net: Any = nn.Linear(4, 4)
+    net.kind = "b"
+
+    def f(x: gm.Tensor) -> gm.Tensor:
+        net.kind = "b"
+        return net(x)
+
+    c = gm.compile(f)
+    for net.kind in ("b", "a", "b", "a"):
+        for _ in range(3):
+            c(draw(2, 4))
+            assert net.kind == "b"
+    assert len(c.log) == 2
+
+
+def test_a_plateau_inside_is_refused() -> None:
+    net, opt = network()
+    schedule = optim.lr_scheduler.ReduceLROnPlateau(opt)
+    f = gm.compile(lambda x: (net(x), schedule.step(1.0))[0])
+    with pytest.raises(gm.TraceError, match=r"ReduceLROnPlateau inside[\s\S]*call it after"):
+        f(draw(8, 4))
+
+
+def test_equal_but_different() -> None:
+    box: Any = Box()
+    net: Any = nn.Module()
+
+    def f(x: gm.Tensor, a: float) -> gm.Tensor:
+        return x * math.copysign(1.0, box.k) + math.copysign(2.0, net.k) * math.copysign(3.0, a)
+
+    c = gm.compile(f)
+    for box.k in (0.0, -0.0):
+        for net.k in (0.0, -0.0):
+            for a in (0.0, -0.0):
+                for _ in range(4):
+                    assert np.array_equal(numbers(c(draw(3), a)), numbers(f(draw(3), a)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite(value: float) -> None:
+    box: Any = Box()
+    box.k = value
+    c = gm.compile(lambda x, a: x + (1 if math.isfinite(box.k) else 2) + (1 if float(a) > 5 else 2))
+    for _ in range(4):
+        box.k = float(str(value))  # equal, but another object
+        want = numbers(draw(3) + 2 + (1 if value > 5 else 2))
+        assert np.array_equal(numbers(c(draw(3), float(str(value)))), want)
+    assert len(c.log) == 1
+
+
+def test_bools_of_numpy() -> None:
+    c = gm.compile(lambda x, flag: x * 2 if flag else x)
+    for flag in (np.bool_(True), np.bool_(False), True, False) * 2:
+        for _ in range(3):
+            want = numbers(draw(3) * 2 if flag else draw(3))
+            assert np.array_equal(numbers(c(draw(3), flag)), want)
+    assert len(c.log) == 4
+
+
+def test_functions_with_other_defaults() -> None:
+    def make(k: float) -> Callable[..., Any]:
+        def f(x: gm.Tensor, *, k: float = k) -> gm.Tensor:
+            return x * k
+
+        return f
+
+    c = gm.compile(lambda x, f: f(x))
+    for k in (2.0, 3.0):
+        for _ in range(3):
+            assert np.array_equal(numbers(c(draw(3), make(k))), numbers(draw(3) * k))

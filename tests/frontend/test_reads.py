@@ -14,8 +14,9 @@ from compiled_programs import draw, numbers
 from pythons import find_python
 
 import gristmill as gm
-from gristmill.frontend import reads
-from gristmill.frontend.reads import chains_of, content
+from gristmill.frontend import bytecode
+from gristmill.frontend.bytecode import chains_of
+from gristmill.frontend.reads import content
 
 TABLE = {"x": [1.0, {"y": 2.0}]}
 
@@ -43,7 +44,7 @@ WANTED = [
 
 
 def simplified(chains: Any) -> list[Any]:
-    return sorted((kind, root, list(steps)) for kind, root, steps in chains)
+    return sorted((kind, root, [s[:2] for s in steps]) for kind, root, steps in chains)
 
 
 def test_chains() -> None:
@@ -60,17 +61,21 @@ def test_chains_in_other_pythons(version: str) -> None:
     python = find_python(version)
     if python is None:
         pytest.skip(f"Python {version} is not installed")
-    text = inspect.getsource(reads)
-    part = text[text.index("# ---- bytecode ----") : text.index("def closure_of")]
-    script = "import dis, types\nfrom typing import Any\nMISSING = object()\n" + part + SOURCE
+    text = inspect.getsource(bytecode)
+    part = text[text.index("# ---- bytecode ----") : text.index("# ---- frames ----")]
+    script = (
+        "import dis, types\nfrom collections import Counter\nfrom typing import Any\n"
+        + part
+        + SOURCE
+    )
     script = (
         "from __future__ import annotations\n"
         + script
         + textwrap.dedent("""
-        found = [[k, r, [list(s) for s in steps]] for k, r, steps in chains_of(f.__code__)]
+        found = [[k, r, [s[:2] for s in steps]] for k, r, steps in chains_of(f.__code__)]
         for code in f.__code__.co_consts:
             if isinstance(code, types.CodeType):
-                found += [[k, r, [list(s) for s in steps]] for k, r, steps in chains_of(code)]
+                found += [[k, r, [s[:2] for s in steps]] for k, r, steps in chains_of(code)]
         import json; print(json.dumps(found))
         """)
     )
