@@ -76,7 +76,9 @@ class Executable:
         stages: list[Stage] = []
         idle: dict[str, Stage] = {}
         for task, lowered in self._in_order():
+            begin = time.perf_counter_ns()
             text = "" if lowered is None else str(lowered.kernel)
+            self._took("build", begin)
             if task.idle and text in idle:
                 idle[text].tasks.append((task, lowered))
                 continue

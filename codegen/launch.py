@@ -56,10 +56,10 @@ def find(kernel: Kernel, text: str, target: Target, times: dict[str, int]) -> La
 
     begin = time.perf_counter_ns()
     inside = times.get("schedule", 0) + times.get("write", 0)
-    code = kernels.find([text], target, lambda: llvm(kernel, target, times))
+    found = _read(kernels.find([text], target, lambda: llvm(kernel, target, times)))
     inside = times.get("schedule", 0) + times.get("write", 0) - inside
     times["build"] = times.get("build", 0) + time.perf_counter_ns() - begin - inside
-    return _read(code)
+    return found
 
 
 def llvm(kernel: Kernel, target: Target, times: dict[str, int] | None = None) -> str:
