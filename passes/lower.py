@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..ir.graph import Value
 from ..ir.loops import loops
-from ..ir.lowering import Reduce
 from ..ir.sizes import Poly, Shape, name
 from .lower_contract import lower_columns, lower_contract
 from .lower_index import lower_check, lower_scatter
@@ -29,20 +28,9 @@ def lower(task: Task, places: Places) -> Lowered:
         return lower_scatter(group, places)
     if kind == "argmax":
         return lower_argmax(group, places)
-    if kind == "columns" or _is_full_sum(group, places):
+    if kind == "columns":
         return lower_columns(group, places)
     return lower_rows(group, places)
-
-
-def _is_full_sum(group: Group, places: Places) -> bool:
-    """Whether a group is one reduction of everything with what feeds it."""
-    last = group.nodes[-1]
-    only = group.outputs == [last.results[0]] and type(places.lowerings[last]) is Reduce
-    return (
-        only
-        and group.rows == 0
-        and sum(type(places.lowerings[n]) is Reduce for n in group.nodes) == 1
-    )
 
 
 def lower_copy(value: Value, target: Layout, places: Places) -> Lowered:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ...ir.errors import ScheduleError
 from ...ir.loops.nest import Loop
 from ...ir.loops.walk import loops_of, stores
-from .plan import Plan, is_contiguous, spread, vectorize_loop
+from .plan import Plan, innermost, is_contiguous, reduced, spread, vectorize_loop
 
 CHUNK = 8192  # elements that one partial result covers: by shape alone, so that bits never change
 ROWS = 8  # rows read at once when summing along the first axis
@@ -29,14 +30,27 @@ def schedule_full(plan: Plan, loop: Loop) -> None:
         spread(plan, axis + "c")
 
 
-def _chunks(plan: Plan, axis: str, target: str) -> str:
-    """One partial result for each chunk of the loop."""
+def _chunks(plan: Plan, axis: str, *targets: str) -> str:
+    """One partial result for each chunk of the loop: sums of sums lose less, and chunks are independent."""
     chunk, inside = axis + "c", axis + "i"
     plan.step("split", axis, CHUNK, chunk, inside)
-    plan.step("lanes", target, chunk, "local")
-    plan.step("rename", chunk, axis + "z", target)
+    for target in targets:
+        plan.step("lanes", target, chunk, "local")
+        plan.step("rename", chunk, axis + "z", target)
     plan.attempt("fuse", chunk)
     return inside
+
+
+def cut_long_rows(plan: Plan) -> None:
+    """Loops that reduce many elements are cut into chunks, wherever they stand."""
+    for loop in list(innermost(plan.kernel.body)):
+        targets = reduced(loop)
+        if targets and type(loop.extent) is int and loop.extent >= 2 * CHUNK:
+            before = plan.kernel, list(plan.steps)
+            try:
+                _chunks(plan, loop.axis, *targets)
+            except ScheduleError:
+                plan.kernel, plan.steps = before
 
 
 def schedule_columns(plan: Plan, outer: Loop, inner: Loop) -> None:

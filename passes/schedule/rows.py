@@ -15,6 +15,7 @@ from .plan import (
     spread,
     vectorize_loop,
 )
+from .reduction import cut_long_rows
 
 STACK = 1 << 14  # elements of a local row that may lie on a thread's stack
 
@@ -25,6 +26,7 @@ def schedule_rows(plan: Plan) -> None:
     An output that is written past the caches holds no intermediate: each element is stored once.
     """
     _join_loops(plan)
+    cut_long_rows(plan)
     streamed = _streamed(plan)
     _reuse_outputs(plan, streamed)
     hoist_open(plan)
