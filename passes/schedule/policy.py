@@ -9,7 +9,7 @@ from ...ir.target import Target
 from .contraction import find_contraction, schedule_contraction
 from .elementwise import schedule_elementwise
 from .plan import Plan, is_contiguous, reduced, spread
-from .reduction import schedule_columns, schedule_full
+from .reduction import schedule_columns
 from .rows import hoist_open, schedule_rows
 from .schedule import Step
 
@@ -34,7 +34,7 @@ def schedule_kernel(kernel: Kernel, target: Target) -> tuple[Kernel, list[Step]]
 
 
 def classify(kernel: Kernel) -> str:
-    """``contraction``, ``full``, ``columns``, ``rows`` or ``elementwise``: by structure alone."""
+    """``contraction``, ``columns``, ``rows`` or ``elementwise``: by structure alone."""
     if find_contraction(kernel) is not None:
         return "contraction"
     if not any(s.reduce for s in stores(kernel.body)):
@@ -42,8 +42,6 @@ def classify(kernel: Kernel) -> str:
     nests = [s for s in kernel.body if type(s) is Loop]
     if len(nests) == 1 and len(kernel.body) == 1:
         outer = nests[0]
-        if reduced(outer) and len(list(stores(outer.body))) == 1:
-            return "full"
         inner = outer.body[0]
         alone = len(outer.body) == 1 and type(inner) is Loop
         if alone and _is_columns(kernel, outer, inner):  # type: ignore[arg-type]
@@ -74,8 +72,5 @@ def _apply(plan: Plan) -> None:
         schedule_rows(plan)
     else:
         outer = next(loops_of(kernel.body))
-        if kind == "full":
-            schedule_full(plan, outer)
-        else:
-            inner = next(s for s in outer.body if type(s) is Loop)
-            schedule_columns(plan, outer, inner)
+        inner = next(s for s in outer.body if type(s) is Loop)
+        schedule_columns(plan, outer, inner)

@@ -1,33 +1,17 @@
-"""Reductions to few elements: of everything, or along an axis whose neighbors lie far apart."""
+"""Long reductions: chunks of rows that are long, and sums along an axis whose neighbors lie far apart."""
 
 from __future__ import annotations
 
+import math
+
 from ...ir.errors import ScheduleError
 from ...ir.loops.nest import Loop
-from ...ir.loops.walk import loops_of, stores
-from .plan import Plan, innermost, is_contiguous, reduced, spread, vectorize_loop
+from ...ir.loops.walk import stores
+from .plan import Plan, innermost, reduced, spread, vectorize_loop
 
 CHUNK = 8192  # elements that one partial result covers: by shape alone, so that bits never change
+CHUNK_ROWS = 1024  # rows of one partial result
 ROWS = 8  # rows read at once when summing along the first axis
-
-
-def schedule_full(plan: Plan, loop: Loop) -> None:
-    """Partial results of fixed chunks, in parallel, and their sum at the end.
-
-    for i: o += x[i]   -->   parallel ic: p[ic] = sum of its chunk; for iz: o += p[iz]
-    """
-    (target,) = {s.buffer for s in stores(loop.body)}
-    axis, inner = loop.axis, loop.axis
-    if type(loop.extent) is int and not any(type(s) is Loop for s in loop.body):
-        if loop.extent >= 2 * CHUNK:
-            inner = _chunks(plan, axis, target)
-            target = f"{target}_{axis}c"
-    else:
-        inner = [axis, *(x.axis for x in loops_of(loop.body))][-1]
-    if is_contiguous(plan.kernel, (loop,), inner) or inner == axis:
-        vectorize_loop(plan, inner, 4)
-    if inner != axis:
-        spread(plan, axis + "c")
 
 
 def _chunks(plan: Plan, axis: str, *targets: str) -> str:
@@ -61,6 +45,7 @@ def schedule_columns(plan: Plan, outer: Loop, inner: Loop) -> None:
     (target,) = {s.buffer for s in stores(outer.body) if s.reduce}
     j, r, width = outer.axis, inner.axis, plan.lanes()
     fixed = type(outer.extent) is int
+    target, chunks = _chunks_of_rows(plan, target, j, inner)
     block = 32 * width
     blocks = fixed and outer.extent >= 2 * block  # type: ignore[operator]
     if blocks:
@@ -70,10 +55,26 @@ def schedule_columns(plan: Plan, outer: Loop, inner: Loop) -> None:
         plan.step("split", j, width, j + "o", j + "v", "clamp")
     else:
         plan.step("split", j, width, j + "o", j + "v", "mask")
-    around = [j + "b"] if blocks else []
+    around = [*chunks, *([j + "b"] if blocks else [])]
     plan.step("reorder", *around, r + "o", j + "o", r + "u", j + "v")
     plan.step("accumulate", target, r + "u")
     plan.step("vectorize", j + "v", width)
     plan.step("unroll", r + "u")
-    if blocks:
-        spread(plan, j + "b")
+    if around:
+        spread(plan, around[0])
+
+
+def _chunks_of_rows(plan: Plan, target: str, j: str, rows: Loop) -> tuple[str, list[str]]:
+    """Many rows are summed in chunks first: about as many rows in a chunk as there are chunks."""
+    r, count = rows.axis, rows.extent
+    if type(count) is not int or count < 2 * CHUNK_ROWS:
+        return target, []
+    size = max(CHUNK_ROWS, 1 << (math.isqrt(count).bit_length() - 1))
+    plan.step("split", r, size, r + "c", r)
+    plan.step("reorder", r + "c", j, r)
+    plan.step("lanes", target, r + "c", "local")
+    plan.step("rename", r + "c", r + "z", target)
+    plan.step("rename", j, j + "z", target)
+    plan.attempt("fuse", r + "c")
+    vectorize_loop(plan, j + "z")
+    return f"{target}_{r}c", [r + "c"]

@@ -175,7 +175,7 @@ def test_kernels_are_told_apart_by_structure() -> None:
     found = {name: classify(kernel) for name, kernel in CASES.items()}
     assert found["linear"] == found["batch"] == "contraction"
     assert found["softmax"] == found["rows"] == "rows"
-    assert (found["chain"], found["full"], found["columns"]) == ("elementwise", "full", "columns")
+    assert (found["chain"], found["full"], found["columns"]) == ("elementwise", "rows", "columns")
 
 
 def test_the_schedule_of_a_large_product() -> None:
