@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import operator
 import types
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from ..ir import sizes
 from ..ir.errors import LeakedError, TraceError
@@ -298,6 +301,7 @@ class _Resolver:
         if type(x) is Number:
             return Ref("number", self.functions(x.text))
         if not isinstance(x, Tensor):
+            self.check_result(x)
             return x
         s = x._storage
         view = view_of(x)
@@ -315,6 +319,24 @@ class _Resolver:
             self.outputs.append((s.value, s.strides))
             self.storages.append(s)
         return Ref("slot", self.slots[id(s)], view)
+
+
+    def check_result(self, x: Any) -> None:
+        """What is no tensor is the same object in every call: that must not show."""
+        once = isinstance(x, Iterator)
+        if not once and type(x) not in _CHANGEABLE:
+            return
+        seen = (*self.trace.guards.values(), *self.trace.reads.values())
+        if not any(x is known for known in (*self.leaves, *(s.value for s in seen))):
+            what = "can be read only once" if once else "would be the same one"
+            raise TraceError(
+                f"the traced function returns or keeps a {type(x).__name__} that it made, which {what} in every call: "
+                "return a tensor, or a list, tuple or dict"
+            )
+
+
+_CHANGEABLE = (set, bytearray, deque, np.ndarray)
+"""Types of objects that are not made anew for each call."""
 
 
 class Functions:

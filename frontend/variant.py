@@ -87,7 +87,6 @@ class Variant:
         self.numbers: list[tuple[Any, Any]] = []
         self.kinds: list[type] | None = None
         self.checked: Any = None
-        self.values: list[Any] = []
         self.decisions: list[Decision] = []
         self.patterns: dict[int, tuple[Dim, ...]] = {}
         self.traced: Graph
@@ -196,8 +195,12 @@ class Variant:
             return False
         return True
 
+    def _values(self, leaves: Sequence[Any]) -> list[Any]:
+        """The run-time numbers of a call (other threads' calls have others)."""
+        return [leaves[k] if h is None else get(h, k) for h, k in self.numbers]
+
     def _numbers_hold(self, leaves: Sequence[Any], sizes: dict[str, int]) -> bool:
-        self.values = values = [leaves[k] if h is None else get(h, k) for h, k in self.numbers]
+        values = self._values(leaves)
         kinds = list(map(type, values))
         if self.kinds is None:
             self.kinds = kinds
@@ -245,15 +248,16 @@ class Variant:
 
     def _run(self, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
         arrays: list[Any] = []
+        values = self._values(leaves)
         for kind, key in self.feeds:
             if kind == "argument":
                 arrays.append(leaves[key]._array())
             elif kind == "number":
-                arrays.append(key(*self.values, **sizes))
+                arrays.append(key(*values, **sizes))
             else:
                 arrays.append(self.storage(kind, key, leaves).data)
         tape = self.tape
-        call = tape.open(self, leaves, self.values, sizes) if tape and tape.parts else None
+        call = tape.open(self, leaves, values, sizes) if tape and tape.parts else None
         outputs = run(self.executable, arrays, sizes)
         slots = [self._slot(i, array, sizes) for i, array in enumerate(outputs)]
         self._written(leaves)
@@ -263,7 +267,7 @@ class Variant:
             if call is not None:
                 call.views = {v: made[r.kind, r.key, r.view[0]] for v, r in self.made_views.items()}
                 tape.close(self, call, slots, leaves)
-        return self._assign(leaves, slots, sizes, made)
+        return self._assign(leaves, slots, sizes, made, values)
 
     def _written(self, leaves: Sequence[Any]) -> None:
         """Memory that the program wrote has lost its history; what is written with a new one joins the tape later."""
@@ -296,7 +300,7 @@ class Variant:
             made["slot", k, None] = tensor = Tensor(slots[k])
             make_leaf(tensor, True)
         for spec in self.made_views.values():
-            self._resolve(spec, leaves, slots, sizes, made, {})
+            self._resolve(spec, leaves, slots, sizes, made, {}, ())
         return made
 
     def _slot(self, i: int, array: np.ndarray, sizes: dict[str, int]) -> Storage:
@@ -310,13 +314,14 @@ class Variant:
         slots: list[Storage],
         sizes: dict[str, int],
         made: dict[Any, Tensor],
+        values: Sequence[Any],
     ) -> Any:
         paths = {
             (id(o), n): get(o, n) for (o, n) in [key for kind, key in self.feeds if kind == "path"]
         }
 
         def out(spec: Any) -> Any:
-            return self._resolve(spec, leaves, slots, sizes, made, paths)
+            return self._resolve(spec, leaves, slots, sizes, made, paths, values)
 
         before = epoch.count
         for obj, name, spec in self.assigns:
@@ -329,13 +334,13 @@ class Variant:
         return rebuild(self.result, out)
 
     def _resolve(
-        self, spec: Any, leaves: Any, slots: Any, sizes: Any, made: Any, paths: Any
+        self, spec: Any, leaves: Any, slots: Any, sizes: Any, made: Any, paths: Any, values: Any
     ) -> Any:
         if type(spec) is not Ref:
             return spec
         kind, key, view = spec.kind, spec.key, spec.view
         if kind == "number":
-            return key(*self.values, **sizes)
+            return key(*values, **sizes)
         if kind == "tensor":
             return key
         if kind == "argument" and view is None:
@@ -376,11 +381,10 @@ class Variant:
 
     def resolve(self, spec: Ref, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
         """A result that is no output of the program: a view of an argument or of captured state, a number."""
-        self.values = [leaves[k] if h is None else get(h, k) for h, k in self.numbers]
         paths = {
             (id(o), n): get(o, n) for (o, n) in [key for kind, key in self.feeds if kind == "path"]
         }
-        return self._resolve(spec, leaves, [], sizes, {}, paths)
+        return self._resolve(spec, leaves, [], sizes, {}, paths, self._values(leaves))
 
     def _check_targets(self, leaves: Sequence[Any]) -> None:
         """What is written must be writable, and share memory with no other input."""

@@ -179,3 +179,25 @@ def test_complex_numbers_inside() -> None:
         with pytest.raises(TraceError, match="cast computes with complex numbers"):
             f(gm.ones(2))
     assert f.log == [] and gm.tensor([1j]).mul(1j).item() == -1
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: (x + k for k in range(3)),
+        lambda x: map(abs, [x]),
+        lambda x: (x + 1, {1, 2}),
+        lambda x: {"a": x, "b": np.zeros(3)},
+    ],
+)
+def test_results_that_would_be_the_same_object(f: Any) -> None:
+    """An iterator is used up by the first caller, a set or an array changed by one shows in the next."""
+    with pytest.raises(TraceError, match=r"that it made, which .* in every call"):
+        gm.compile(f)(gm.ones(2))
+
+
+def test_an_array_from_outside_may_be_returned() -> None:
+    table, x = np.arange(3), gm.ones(2)
+    f = gm.compile(lambda x, a: (x * 2, table, a))
+    for _ in range(4):
+        assert f(x, frozenset({1}))[1] is table
