@@ -326,8 +326,9 @@ class _Resolver:
         once = isinstance(x, Iterator)
         if not once and type(x) not in _CHANGEABLE:
             return
-        seen = (*self.trace.guards.values(), *self.trace.reads.values())
-        if not any(x is known for known in (*self.leaves, *(s.value for s in seen))):
+        known = [g.value for g in self.trace.guards.values()]
+        known += [r.value for r in self.trace.reads.values()]
+        if not any(x is y for y in (*self.leaves, *known)):
             what = "can be read only once" if once else "would be the same one"
             raise TraceError(
                 f"the traced function returns or keeps a {type(x).__name__} that it made, which {what} in every call: "
