@@ -21,6 +21,7 @@ def run_suite(root: Path, python: str, **switches: str) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
+# (Eager execution runs the references alone as it is, so the second switch must change nothing.)
 @pytest.mark.full
 @pytest.mark.parametrize("switch", ["GRISTMILL_PORTABLE=1", "GRISTMILL_EAGER=reference"])
 def test_with_a_switch(switch: str, root: Path) -> None:
