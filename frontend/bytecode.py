@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dis
 import gc
+import re
 import sys
 import types
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 # ---- bytecode ----
@@ -40,7 +42,7 @@ def _scan(code: types.CodeType) -> list[Chain]:
     """Every chain, in the order of the code; a local that only ever holds the end of a chain goes on with it."""
     chains: list[Chain] = []
     arguments = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in _SKIPPED]
+    instructions = list(_single(code))
     aliases = _Aliases(instructions, arguments)
     now: Chain | None = None
     before: list[Any] = []
@@ -68,6 +70,19 @@ def _scan(code: types.CodeType) -> list[Chain]:
     return [c for c in chains if c[0] not in ("import", "super") or c[2]]
 
 
+def _single(code: types.CodeType) -> Iterator[Any]:
+    """The instructions that count; those that load or store two locals (from Python 3.13 on) as two."""
+    for i in dis.get_instructions(code):
+        if isinstance(i.argval, tuple) and "_FAST" in i.opname:
+            for name, value in zip(_FAST.findall(i.opname), i.argval, strict=True):
+                yield i._replace(opname=name, argval=value)
+        elif i.opname not in _SKIPPED:
+            yield i
+
+
+_FAST = re.compile("(?:LOAD|STORE)_FAST(?:_BORROW)?")
+
+
 def _root(
     name: str, value: Any, offset: int, code: types.CodeType, arguments: set[str]
 ) -> Chain | None:
@@ -77,8 +92,6 @@ def _root(
         return ("free", value, [])
     if (name in _LOADS_LOCAL or name in _LOADS_CELL) and value in arguments:
         return ("argument", value, [])
-    if name.startswith("LOAD_FAST_") and isinstance(value, tuple) and value[-1] in arguments:
-        return ("argument", value[-1], [])
     if name == "LOAD_SUPER_ATTR":
         return ("super", "", [("attribute", value, offset)])
     return None
@@ -90,8 +103,8 @@ class _Aliases:
     def __init__(self, instructions: list[Any], arguments: set[str]) -> None:
         stores: Counter[str] = Counter(arguments)
         for i in instructions:
-            if "STORE_FAST" in i.opname or i.opname.startswith("DELETE_FAST"):
-                stores.update(i.argval if isinstance(i.argval, tuple) else (i.argval,))
+            if i.opname in ("STORE_FAST", "DELETE_FAST"):
+                stores[i.argval] += 1
         self.once = {name for name, count in stores.items() if count == 1} - arguments
         self.known: dict[str, Chain] = {}
         self.module = ""

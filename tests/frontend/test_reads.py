@@ -64,7 +64,7 @@ def test_chains_in_other_pythons(version: str) -> None:
     text = inspect.getsource(bytecode)
     part = text[text.index("# ---- bytecode ----") : text.index("# ---- frames ----")]
     script = (
-        "import dis, types\nfrom collections import Counter\nfrom typing import Any\n"
+        "import dis, re, types\nfrom collections import Counter\nfrom collections.abc import Iterator\nfrom typing import Any\n"
         + part
         + SOURCE
     )
