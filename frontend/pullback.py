@@ -7,7 +7,7 @@ eagerly. Each value that eager backward would read is remembered: it must not ha
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -205,7 +205,8 @@ class Part:
         found = self._programs.get(given)
         if found is None:
             program = compile_plain(self.derivative(weights).graph)
-            found = self._programs[given] = program, inputs_read(list(program.graphs.values())[-1])
+            last = list(program.graphs.values())[-1]
+            found = self._programs[given] = program, inputs_read(last, last.roots)
         return found
 
     def run(
@@ -232,9 +233,7 @@ class Part:
         """What eager backward would find freed or overwritten: the node that reads it, and the message."""
         out = []
         for node, value, reader in self.derivative(weights).reads:
-            if (node in call.freed or is_freed(node)) and (
-                value.node is node or value in node.operands
-            ):
+            if (node in call.freed or is_freed(node)) and is_kept(value, node):
                 out.append((reader, spent(node)))
             known = self.history.get(value)
             if known is None:
@@ -254,12 +253,7 @@ class Part:
         found = self.derivative(weights)
         if i not in found.reached:
             return
-        live = {found.graph.outputs[found.reached.index(i)]}
-        needed = set()
-        for node in reversed(found.graph.nodes):
-            if not live.isdisjoint(node.results):
-                needed.add(node)
-                live.update(node.operands)
+        needed, _ = found.graph.needed([found.graph.outputs[found.reached.index(i)]])
         for reader, message in wrong:
             if reader in needed:
                 raise GradError(message)
@@ -285,7 +279,7 @@ class Part:
         lost = {
             reader
             for node, value, reader in found.reads
-            if is_freed(node) and (value.node is node or value in node.operands)
+            if is_freed(node) and is_kept(value, node)
         }
         values: set[Value] = set()
         for node in found.graph.nodes:
@@ -296,7 +290,7 @@ class Part:
     def refuse(self) -> Any:
         """The error of a backward where one inside the function has freed what it needs."""
         for node, value, _ in self.derivative([self.roots[0]]).reads:
-            if is_freed(node) and (value.node is node or value in node.operands):
+            if is_freed(node) and is_kept(value, node):
                 raise GradError(spent(node))
         raise GradError(
             explain(
@@ -313,7 +307,7 @@ class Part:
     ) -> list[Value | None]:
         """Compute the call again op by op on the current builder and differentiate that."""
         found = self.derivative(weights)
-        self._check_inputs(call, inputs_read(found.graph))
+        self._check_inputs(call, inputs_read(found.graph, found.graph.roots))
         builder: Any = current()
         before, builder.residuals.node = builder.residuals.node, None
         try:
@@ -392,12 +386,14 @@ def is_freed(node: Node) -> bool:
     return any(v.note is not None and v.note.freed for v in node.results)
 
 
-def inputs_read(graph: Graph) -> list[int]:
-    """Which inputs something in the graph needs."""
-    live = set(graph.roots)
-    for node in reversed(graph.nodes):
-        if not live.isdisjoint(node.results):
-            live.update(node.operands)
+def is_kept(value: Value, node: Node) -> bool:
+    """Whether it is one that the node keeps for its derivative: a result or an operand of its own."""
+    return value.node is node or value in node.operands
+
+
+def inputs_read(graph: Graph, values: Iterable[Value]) -> list[int]:
+    """Which inputs the values are computed from."""
+    _, live = graph.needed(values)
     return [i for i, v in enumerate(graph.inputs) if v in live]
 
 

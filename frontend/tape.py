@@ -18,7 +18,17 @@ from ..ir.graph import Graph, Node, Value, current
 from ..ir.op import OPS
 from ..ir.source import explain
 from . import inplace
-from .pullback import Call, CompiledCall, Fixed, History, Part, Spent, eager_value, is_leaf
+from .pullback import (
+    Call,
+    CompiledCall,
+    Fixed,
+    History,
+    Part,
+    Spent,
+    eager_value,
+    inputs_read,
+    is_leaf,
+)
 from .state import state
 from .storage import Stamp, Storage
 from .tensor import Tensor, grad_mode, value_of
@@ -68,7 +78,7 @@ class Tape:
                 roots[m.final] = m.number
         self.roots = roots
         self.written = {n: v for v, n in roots.items() if n < self.count}
-        self.saved = frozenset(needed_inputs(graph, list(roots)).intersection(written))
+        self.saved = frozenset(inputs_read(graph, roots)).intersection(written)
         self.history = self._history() if roots else {}
         self.views = views
         self.parts = self._parts()
@@ -261,12 +271,3 @@ def depths(graph: Graph, roots: Collection[Value]) -> dict[Value, int]:
                 own[v] = here
             depth[v] = 0 if is_leaf(v) else here + (v in roots and len(node.results) == 1)
     return own
-
-
-def needed_inputs(graph: Graph, roots: Sequence[Value]) -> set[int]:
-    """Which inputs the values of the roots are computed from."""
-    live = set(roots)
-    for node in reversed(graph.nodes):
-        if not live.isdisjoint(node.results):
-            live.update(node.operands)
-    return {i for i, v in enumerate(graph.inputs) if v in live}

@@ -162,6 +162,16 @@ class Graph:
                     found.update(dict.fromkeys(sorted(n.names)))
         return list(found)
 
+    def needed(self, values: Iterable[Value]) -> tuple[list[Node], set[Value]]:
+        """The nodes that ``values`` are computed from, in order, and with ``values`` all that these nodes read."""
+        nodes: list[Node] = []
+        live = set(values)
+        for node in reversed(self.nodes):
+            if not live.isdisjoint(node.results):
+                nodes.append(node)
+                live.update(node.operands)
+        return nodes[::-1], live
+
     def replace(self, **fields: Any) -> Graph:
         """The same graph with other inputs, nodes, outputs or writes."""
         now = {f: getattr(self, f) for f in self.__slots__}

@@ -43,21 +43,12 @@ def fuse(
     return _Fuser(graph, input_strides, output_strides).run(merge)
 
 
-def live_nodes(graph: Graph) -> list[Node]:
-    """The nodes that a root depends on."""
-    needed = {v.node for v in graph.roots}
-    for node in reversed(graph.nodes):
-        if node in needed:
-            needed.update([v.node for v in node.operands])
-    return [n for n in graph.nodes if n in needed]
-
-
 class _Fuser:
     def __init__(self, graph: Graph, input_strides: Any, output_strides: Any) -> None:
         self.graph = graph
         self.output_strides = output_strides or (None,) * len(graph.outputs)
         self.places = Places({}, {}, {}, set())
-        self.nodes = live_nodes(graph)
+        self.nodes, _ = graph.needed(graph.roots)
         self.position = {n: k for k, n in enumerate(self.nodes)}
         given = input_strides or (None,) * len(graph.inputs)
         for v, strides in zip(graph.inputs, given, strict=True):

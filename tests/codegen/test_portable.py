@@ -8,6 +8,15 @@ from native_programs import TEXT, run
 from gristmill.codegen import kernels
 from gristmill.codegen.detect import level
 
+PREAMBLE = f"""
+import numpy as np
+from gristmill.codegen import kernels
+from gristmill.codegen.detect import level
+from gristmill.codegen.program import CONSTANT, Check, Host, Program, Segment, Step
+TEXT = {TEXT!r}
+code = kernels.find(["test program", TEXT], level("x86-64"), lambda: TEXT)
+"""
+
 
 @pytest.fixture(scope="module")
 def code(session_cache):
@@ -16,11 +25,6 @@ def code(session_cache):
 
 def test_the_portable_twin_agrees(code):
     script = """
-        import numpy as np
-        from gristmill.codegen import kernels
-        from gristmill.codegen.detect import level
-        from gristmill.codegen.program import CONSTANT, Check, Host, Program, Segment, Step
-        code = kernels.find(["test program", TEXT], level("x86-64"), lambda: TEXT)
         x, y, mailbox = np.zeros(9, np.int64), np.zeros(5, np.int64), np.zeros(2, np.int64)
         segments = (Segment(((0, 8), (CONSTANT, 3)), 7), Segment(((1, 0), (2, 1)), (3, 0)))
         steps = [Step(code.address("add"), segments, True, 2), Check(4, 8), Host(0),
@@ -37,7 +41,7 @@ def test_the_portable_twin_agrees(code):
         assert x.tolist() == [0] + [9] * 7 + [0]
         print("agrees")
     """
-    text = f"TEXT = {TEXT!r}\n" + textwrap.dedent(script)
+    text = PREAMBLE + textwrap.dedent(script)
     for threads in ("1", "3"):
         assert run(text, GRISTMILL_PORTABLE="1", GRISTMILL_THREADS=threads) == "agrees"
 
@@ -46,11 +50,6 @@ def test_an_interrupt_leaves_no_portable_helper_at_work(code):
     """Helpers that went on taking chunks would write to memory that is used again."""
     script = """
         import ctypes, os, signal, threading, time
-        import numpy as np
-        from gristmill.codegen import kernels
-        from gristmill.codegen.detect import level
-        from gristmill.codegen.program import Program, Segment, Step
-        code = kernels.find(["test program", TEXT], level("x86-64"), lambda: TEXT)
         x = np.zeros(4000, np.int64)
         step = Step(code.address("add"), (Segment(((0, 0), (1, 0)), 4000),), True)
         program = Program([step], 2, [code])
@@ -75,7 +74,7 @@ def test_an_interrupt_leaves_no_portable_helper_at_work(code):
                 assert (x == before).all()
         print("still")
     """
-    text = f"TEXT = {TEXT!r}\n" + textwrap.dedent(script)
+    text = PREAMBLE + textwrap.dedent(script)
     assert run(text, GRISTMILL_PORTABLE="1", GRISTMILL_THREADS="4") == "still"
 
 
@@ -83,11 +82,6 @@ def test_a_portable_step_at_the_end_of_the_interpreter(code):
     """No thread can be had any more: the caller runs all of it."""
     script = """
         import atexit
-        import numpy as np
-        from gristmill.codegen import kernels
-        from gristmill.codegen.detect import level
-        from gristmill.codegen.program import Program, Segment, Step
-        code = kernels.find(["test program", TEXT], level("x86-64"), lambda: TEXT)
         x = np.zeros(64, np.int64)
         step = Step(code.address("add"), (Segment(((0, 0), (1, 0)), 64),), True)
         program = Program([step], 2, [code])
@@ -98,5 +92,5 @@ def test_a_portable_step_at_the_end_of_the_interpreter(code):
             print(x.sum())
         atexit.register(last)
     """
-    text = f"TEXT = {TEXT!r}\n" + textwrap.dedent(script)
+    text = PREAMBLE + textwrap.dedent(script)
     assert run(text, GRISTMILL_PORTABLE="1", GRISTMILL_THREADS="4") == "192"
